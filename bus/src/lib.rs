@@ -1,0 +1,193 @@
+//! Kafka in one place.
+//!
+//! [`Bus`] is the narrow trait that stages see; [`kafka::KafkaBus`] is Apache Kafka, [`memory::MemoryBus`]
+//! its in-process twin. Both pass `tests/suite.rs`. [`consumer_loop::run`] is the one loop that every
+//! stage consumes with; [`table::Table`] follows a compacted topic as a map.
+
+pub mod consumer_loop;
+pub mod dead_letter;
+pub mod kafka;
+pub mod ledger;
+pub mod memory;
+pub mod metrics;
+pub mod record;
+pub mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use record::{Offsets, OutRecord, Record, TopicPartition};
+
+/// How a topic is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Full name.
+    pub name: String,
+    /// Partitions.
+    pub partitions: i32,
+    /// Copies of each partition.
+    pub replication: i32,
+    /// How long records are kept.
+    pub retention: headcount_schemas::topic::Retention,
+}
+
+/// A consumer group member's subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Consumer group.
+    pub group: String,
+    /// Name of this member that survives a restart; lets a restart within the session
+    /// timeout keep its partitions (static membership). None: a fresh member each time.
+    pub instance: Option<String>,
+    /// Full topic names.
+    pub topics: Vec<String>,
+}
+
+/// What a consumer has to tell.
+#[derive(Debug)]
+pub enum ConsumerEvent {
+    /// A record; per partition in offset order.
+    Record(Record),
+    /// These partitions are ours from now on. Records of them follow.
+    Assigned(Vec<TopicPartition>),
+    /// These partitions are about to be taken away. They are given up when the answer is
+    /// sent or dropped, or when the bus's patience ends: finish or discard their work first.
+    Revoked(Vec<TopicPartition>, tokio::sync::oneshot::Sender<()>),
+    /// These partitions are already someone else's: discard their work.
+    Lost(Vec<TopicPartition>),
+}
+
+/// Why the bus did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No broker answers at the address.
+    #[error("no Kafka broker answers at {brokers}: {reason}")]
+    Unreachable {
+        /// The addresses tried.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// Another producer with the same transactional id has taken over, or the group has moved
+    /// on without us: whatever was in progress is void.
+    #[error("fenced: another instance has taken over ({0})")]
+    Fenced(String),
+    /// The transaction was aborted; the work may be done again from the committed offsets.
+    #[error("transaction aborted: {0}")]
+    Aborted(String),
+    /// The record is larger than the bus takes.
+    #[error("record of {bytes} bytes for {topic} is too large")]
+    TooLarge {
+        /// Full topic name.
+        topic: String,
+        /// Size of the record.
+        bytes: usize,
+    },
+    /// The topic does not exist.
+    #[error("topic {0} does not exist; `headcount topics` creates it")]
+    UnknownTopic(String),
+    /// Something else; not worth repeating.
+    #[error("bus: {0}")]
+    Other(String),
+}
+
+/// A bus: topics with partitions, keys, offsets, consumer groups and transactions.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Creates what is missing of `topics`; leaves what is there. Returns the names it created.
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<Vec<String>, BusError>;
+
+    /// A group member. Offsets start at what the group has committed, else at the earliest.
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>, BusError>;
+
+    /// An idempotent producer: what it is given arrives once, in order per partition.
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BusError>;
+
+    /// A transactional producer. Taking an id fences whoever had it before.
+    async fn transactional(&self, id: &str) -> Result<Box<dyn Transactional>, BusError>;
+
+    /// First offset and one past the last of each partition of `topic`, as a reader of
+    /// committed records sees it.
+    async fn watermarks(&self, topic: &str) -> Result<Vec<(TopicPartition, i64, i64)>, BusError>;
+
+    /// Reads records `from..until` of one partition outside any group. Offsets that
+    /// hold no record (compacted away, transaction marks) are passed over.
+    async fn read_range(
+        &self,
+        partition: &TopicPartition,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<Record>, BusError>;
+
+    /// The partition that a key's records go to.
+    async fn partition_for(&self, topic: &str, key: &[u8]) -> Result<i32, BusError>;
+}
+
+/// A member of a consumer group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next event; waits until there is one. Cancel-safe.
+    async fn next(&mut self) -> Result<ConsumerEvent, BusError>;
+
+    /// Stops delivery from these partitions; what is already under way may still arrive.
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), BusError>;
+
+    /// Delivers from these partitions again.
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), BusError>;
+
+    /// Continues a partition at `offset`. Records from elsewhere may still arrive before.
+    async fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), BusError>;
+
+    /// Commits next-to-read offsets for the group.
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), BusError>;
+
+    /// What a transaction needs to commit this consumer's offsets.
+    fn group(&self) -> GroupHandle;
+
+    /// Leaves the group (a static member stays in it until its session ends).
+    async fn close(self: Box<Self>);
+}
+
+/// Opaque proof of group membership for [`Transactional::commit`].
+#[derive(Clone)]
+pub enum GroupHandle {
+    /// rdkafka's group metadata, taken when the transaction commits.
+    Kafka(Arc<kafka::SharedConsumer>),
+    /// Group name and member number of the in-process twin.
+    Memory {
+        /// Consumer group.
+        group: String,
+        /// Member number.
+        member: u64,
+    },
+}
+
+/// Sends records.
+#[async_trait]
+pub trait Producer: Send + Sync {
+    /// Hands one record over and waits for the broker's acknowledgement. Order per partition is
+    /// that of the calls. When the queue is full it waits for room.
+    async fn send(&self, record: OutRecord) -> Result<(), BusError>;
+
+    /// Hands records over in order and waits until all are acknowledged.
+    async fn send_all(&self, records: Vec<OutRecord>) -> Result<(), BusError>;
+
+    /// Waits until everything handed over is acknowledged.
+    async fn flush(&self, timeout: Duration) -> Result<(), BusError>;
+}
+
+/// Sends records and commits offsets in transactions.
+#[async_trait]
+pub trait Transactional: Send {
+    /// One transaction: all of `records` become visible and all of `offsets` are committed for
+    /// `group`, or neither. On [`BusError::Aborted`] nothing happened and the producer can be
+    /// used again; on [`BusError::Fenced`] it is of no more use.
+    async fn commit(
+        &mut self,
+        records: Vec<OutRecord>,
+        offsets: &Offsets,
+        group: &GroupHandle,
+    ) -> Result<(), BusError>;
+}
