@@ -1,1 +1,26 @@
-//! headcount-ingest
+//! Pictures in: from files, folders, cameras and URLs to numbered, timed, scaled JPEG frames.
+//!
+//! The core is free of Kafka and of clocks:
+//!
+//! * [`source`] opens whatever a camera's `source.url` names and reads pictures with their
+//!   positions in time.
+//! * [`reader`] leaves out pictures beyond `max_fps`, numbers the rest and finds the place to go on
+//!   at after a restart; [`resume`] decides what that place is.
+//! * [`scale`] and [`encode`] turn a picture into the one JPEG that everything behind works on.
+//! * [`pacing`] holds back files that play in real time and measures rates; [`drop_queue`] is the
+//!   bounded queue between the thread that captures and the task that sends.
+//! * [`health`] says when a camera came up, stalled, changed size, ended or went down.
+
+pub mod drop_queue;
+pub mod encode;
+pub mod health;
+pub mod pacing;
+pub mod picture;
+pub mod quiet;
+pub mod reader;
+pub mod resume;
+pub mod scale;
+pub mod source;
+
+pub use picture::Picture;
+pub use source::{Source, SourceError, open};

@@ -1,0 +1,92 @@
+//! The pictures of a source that are kept, numbered from 0 without gaps.
+
+use crate::pacing::RateLimit;
+use crate::picture::Picture;
+use crate::source::{Advance, End, Position, Source, SourceError, SourceInfo};
+
+/// What came next.
+#[derive(Debug)]
+pub enum Read {
+    /// A picture that is kept.
+    Picture {
+        /// Number among the pictures that are kept.
+        sequence: i64,
+        /// The picture.
+        picture: Picture,
+    },
+    /// Nothing more comes.
+    End(End),
+}
+
+/// What [`Reader::skip_past`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Skipped {
+    /// The last picture that was passed over; the next one follows it.
+    Past(Position),
+    /// The source ended before.
+    End(End),
+}
+
+/// Reads a source, leaving out pictures beyond `max_fps`.
+///
+/// Which pictures are kept, and so their numbers, depends only on the source's positions: reading
+/// again gives the same. For live sources the number counts what was captured; the number
+/// on the bus is given later, as the queue may drop.
+pub struct Reader {
+    source: Box<dyn Source>,
+    limit: RateLimit,
+    next_sequence: i64,
+}
+
+impl Reader {
+    /// Reads `source` from where it stands, which must be its beginning for the numbers to hold.
+    pub fn new(source: Box<dyn Source>, max_fps: Option<f64>) -> Self {
+        Self { source, limit: RateLimit::new(max_fps), next_sequence: 0 }
+    }
+
+    /// What is known about the source.
+    pub fn info(&self) -> SourceInfo {
+        self.source.info()
+    }
+
+    /// The next picture that is kept.
+    #[allow(clippy::should_implement_trait)] // an iterator has no way to say how it ended
+    pub fn next(&mut self) -> Result<Read, SourceError> {
+        match self.advance()? {
+            Advance::End(end) => Ok(Read::End(end)),
+            Advance::At(_) => {
+                let picture = self.source.retrieve()?;
+                let sequence = self.next_sequence;
+                self.next_sequence += 1;
+                Ok(Read::Picture { sequence, picture })
+            }
+        }
+    }
+
+    /// Passes over the pictures up to and including number `sequence`, without decoding
+    /// more than it must. The position that it returns lets the caller check that the source is
+    /// still the one it was: see [`crate::resume::Plan::Continue`].
+    pub fn skip_past(&mut self, sequence: i64) -> Result<Skipped, SourceError> {
+        loop {
+            match self.advance()? {
+                Advance::End(end) => return Ok(Skipped::End(end)),
+                Advance::At(position) => {
+                    self.next_sequence += 1;
+                    if self.next_sequence > sequence {
+                        return Ok(Skipped::Past(position));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Steps onto the next picture that is kept.
+    fn advance(&mut self) -> Result<Advance, SourceError> {
+        loop {
+            match self.source.advance()? {
+                Advance::At(position) if !self.limit.keep(position.position_us) => {}
+                found => return Ok(found),
+            }
+        }
+    }
+}
