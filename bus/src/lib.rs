@@ -10,13 +10,14 @@ pub mod kafka;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
+pub mod partitioner;
 pub mod record;
 pub mod table;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 pub use record::{Offsets, OutRecord, Record, TopicPartition};
 
@@ -50,11 +51,12 @@ pub struct Subscription {
 pub enum ConsumerEvent {
     /// A record; per partition in offset order.
     Record(Record),
-    /// These partitions are ours from now on. Records of them follow.
-    Assigned(Vec<TopicPartition>),
-    /// These partitions are about to be taken away. They are given up when the answer is
-    /// sent or dropped, or when the bus's patience ends: finish or discard their work first.
-    Revoked(Vec<TopicPartition>, tokio::sync::oneshot::Sender<()>),
+    /// These partitions are ours once the answer is sent: the offsets to start at, for those
+    /// that are not to start where the group has committed. Their records follow.
+    Assigned(Vec<TopicPartition>, oneshot::Sender<Offsets>),
+    /// These partitions are taken away once the answer is sent or dropped, or the bus's patience
+    /// ends: finish or discard their work first. None of their records follows.
+    Revoked(Vec<TopicPartition>, oneshot::Sender<()>),
     /// These partitions are already someone else's: discard their work.
     Lost(Vec<TopicPartition>),
 }
@@ -108,12 +110,12 @@ pub trait Bus: Send + Sync + 'static {
     /// A transactional producer. Taking an id fences whoever had it before.
     async fn transactional(&self, id: &str) -> Result<Box<dyn Transactional>, BusError>;
 
-    /// First offset and one past the last of each partition of `topic`, as a reader of
-    /// committed records sees it.
-    async fn watermarks(&self, topic: &str) -> Result<Vec<(TopicPartition, i64, i64)>, BusError>;
+    /// First offset and one past the last of each partition of `topic`, in partition order.
+    async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>, BusError>;
 
-    /// Reads records `from..until` of one partition outside any group. Offsets that
-    /// hold no record (compacted away, transaction marks) are passed over.
+    /// Reads the committed records `from..until` of one partition outside any group, waiting until
+    /// transactions that are open there have ended. Offsets that hold no record (compacted
+    /// away, transaction marks) are passed over.
     async fn read_range(
         &self,
         partition: &TopicPartition,
@@ -121,24 +123,16 @@ pub trait Bus: Send + Sync + 'static {
         until: i64,
     ) -> Result<Vec<Record>, BusError>;
 
-    /// The partition that a key's records go to.
-    async fn partition_for(&self, topic: &str, key: &[u8]) -> Result<i32, BusError>;
+    /// What `group` has committed for `topic`; partitions without a commit are absent.
+    async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError>;
 }
 
 /// A member of a consumer group.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next event; waits until there is one. Cancel-safe.
+    /// The next event; waits until there is one. Cancel-safe. What the consumer holds ready is
+    /// bounded in bytes: a loop that does not ask for more makes it pause its partitions.
     async fn next(&mut self) -> Result<ConsumerEvent, BusError>;
-
-    /// Stops delivery from these partitions; what is already under way may still arrive.
-    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), BusError>;
-
-    /// Delivers from these partitions again.
-    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), BusError>;
-
-    /// Continues a partition at `offset`. Records from elsewhere may still arrive before.
-    async fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), BusError>;
 
     /// Commits next-to-read offsets for the group.
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), BusError>;
@@ -146,36 +140,25 @@ pub trait Consumer: Send {
     /// What a transaction needs to commit this consumer's offsets.
     fn group(&self) -> GroupHandle;
 
-    /// Leaves the group (a static member stays in it until its session ends).
+    /// Leaves the group without further answers (a static member stays in it until its session ends).
     async fn close(self: Box<Self>);
 }
 
 /// Opaque proof of group membership for [`Transactional::commit`].
 #[derive(Clone)]
 pub enum GroupHandle {
-    /// rdkafka's group metadata, taken when the transaction commits.
-    Kafka(Arc<kafka::SharedConsumer>),
-    /// Group name and member number of the in-process twin.
-    Memory {
-        /// Consumer group.
-        group: String,
-        /// Member number.
-        member: u64,
-    },
+    /// A Kafka consumer, asked for its group metadata when the transaction commits.
+    Kafka(kafka::GroupMember),
+    /// A member of the in-process twin.
+    Memory(memory::GroupMember),
 }
 
 /// Sends records.
 #[async_trait]
 pub trait Producer: Send + Sync {
-    /// Hands one record over and waits for the broker's acknowledgement. Order per partition is
-    /// that of the calls. When the queue is full it waits for room.
-    async fn send(&self, record: OutRecord) -> Result<(), BusError>;
-
-    /// Hands records over in order and waits until all are acknowledged.
-    async fn send_all(&self, records: Vec<OutRecord>) -> Result<(), BusError>;
-
-    /// Waits until everything handed over is acknowledged.
-    async fn flush(&self, timeout: Duration) -> Result<(), BusError>;
+    /// Hands records over in order and waits until all are acknowledged. Order per
+    /// partition is that of the calls. When the queue is full it waits for room.
+    async fn send(&self, records: Vec<OutRecord>) -> Result<(), BusError>;
 }
 
 /// Sends records and commits offsets in transactions.

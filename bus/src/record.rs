@@ -58,8 +58,10 @@ impl Record {
 pub struct OutRecord {
     /// Full topic name.
     pub topic: String,
-    /// Its key, which decides the partition.
+    /// Its key.
     pub key: Bytes,
+    /// Its partition; none means the one that the key decides.
+    pub partition: Option<i32>,
     /// Its value; none is a tombstone.
     pub value: Option<Bytes>,
 }
@@ -70,6 +72,7 @@ impl OutRecord {
         Ok(Self {
             topic: names.full(E::TOPIC),
             key: event.camera_key().to_string().into(),
+            partition: None,
             value: Some(encode(event)?.into()),
         })
     }

@@ -1,0 +1,43 @@
+//! Records nobody could read go to `dead-letters`, with where they came from and why.
+
+use bytes::Bytes;
+use headcount_schemas::events::DeadLetter;
+use headcount_schemas::{CodecError, EventId, Topic, TopicNames, encode};
+
+use crate::record::{OutRecord, Record};
+
+/// Longest payload that is kept, in bytes.
+const PAYLOAD_MAX_BYTES: usize = 1 << 20;
+
+/// The dead letter of `record`: its id is that of its origin, so a second attempt to bury it is
+/// the same letter.
+pub fn bury(
+    names: &TopicNames,
+    stage: &str,
+    record: &Record,
+    reason: &str,
+) -> Result<OutRecord, CodecError> {
+    let source = &record.source;
+    let origin = [source.topic.as_str(), &source.partition.to_string(), &record.offset.to_string()];
+    let letter = DeadLetter {
+        event_id: EventId::of(&["dead-letter", origin[0], origin[1], origin[2]]),
+        stage: stage.to_owned(),
+        topic: source.topic.clone(),
+        partition: source.partition,
+        offset: record.offset,
+        key: record.key.as_ref().map(|key| key.to_vec()),
+        payload: record
+            .value
+            .as_ref()
+            .map(|value| value[..value.len().min(PAYLOAD_MAX_BYTES)].to_vec()),
+        reason: reason.chars().take(1000).collect(),
+        at_us: record.timestamp_ms.saturating_mul(1000),
+    };
+    Ok(OutRecord {
+        topic: names.full(Topic::DeadLetters),
+        // The key it came with, readable or not, so that one camera's letters stay together.
+        key: record.key.clone().unwrap_or_else(Bytes::new),
+        partition: None,
+        value: Some(encode(&letter)?.into()),
+    })
+}

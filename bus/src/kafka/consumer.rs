@@ -1,0 +1,297 @@
+//! A group member: a thread that polls without pause, and a bounded buffer between it and the loop.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata,
+    RebalanceProtocol,
+};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{Notify, oneshot};
+
+use super::{KafkaConfig, blocking, client, other, to_list, to_record};
+use crate::record::{Offsets, TopicPartition};
+use crate::{BusError, Consumer, ConsumerEvent, GroupHandle, Subscription};
+
+/// Longest wait for the loop to restore or to drain before a rebalance goes on without it. Less
+/// than `max.poll.interval.ms`, or the broker would expel the consumer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Events for the loop.
+#[derive(Default)]
+struct Buffer {
+    state: Mutex<BufferState>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct BufferState {
+    events: VecDeque<ConsumerEvent>,
+    bytes: usize,
+    failed: Option<BusError>,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: ConsumerEvent) {
+        let mut state = self.lock();
+        if let ConsumerEvent::Record(record) = &event {
+            state.bytes += record.size_bytes();
+        }
+        state.events.push_back(event);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Puts `event` in front, and throws away what waits of `gone`: their next owner reads it again.
+    fn push_first(&self, gone: &[TopicPartition], event: ConsumerEvent) {
+        let mut state = self.lock();
+        let keep = |event: &ConsumerEvent| match event {
+            ConsumerEvent::Record(record) => !gone.contains(&record.source),
+            _ => true,
+        };
+        state.events.retain(keep);
+        let bytes = state.events.iter().map(|event| match event {
+            ConsumerEvent::Record(record) => record.size_bytes(),
+            _ => 0,
+        });
+        state.bytes = bytes.sum();
+        state.events.push_front(event);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    fn fail(&self, error: BusError) {
+        self.lock().failed = Some(error);
+        self.filled.notify_one();
+    }
+
+    fn pop(&self) -> Result<Option<ConsumerEvent>, BusError> {
+        let mut state = self.lock();
+        let Some(event) = state.events.pop_front() else {
+            return state.failed.take().map_or(Ok(None), Err);
+        };
+        if let ConsumerEvent::Record(record) = &event {
+            state.bytes -= record.size_bytes();
+        }
+        Ok(Some(event))
+    }
+}
+
+pub(super) struct Context {
+    buffer: Arc<Buffer>,
+    closing: Arc<AtomicBool>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, message);
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "broker connection");
+    }
+}
+
+impl Context {
+    /// Waits for the loop's answer on the polling thread. The group's heartbeats go on meanwhile.
+    fn wait<T: Default>(&self, mut answer: oneshot::Receiver<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && !self.closing.load(Ordering::Acquire) {
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(oneshot::error::TryRecvError::Closed) => break,
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+        }
+        T::default()
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let elements = list.elements();
+        let partitions: Vec<TopicPartition> =
+            elements.iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect();
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let result = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if !partitions.is_empty() && !self.closing.load(Ordering::Acquire) {
+                let (send, receive) = oneshot::channel();
+                self.buffer.push(ConsumerEvent::Assigned(partitions, send));
+                for (at, offset) in self.wait(receive) {
+                    let offset = Offset::Offset(offset);
+                    if let Err(error) = list.set_partition_offset(&at.topic, at.partition, offset) {
+                        tracing::error!(%error, %at, "cannot set where to start");
+                    }
+                }
+            }
+            if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
+        } else {
+            if consumer.assignment_lost() {
+                self.buffer.push_first(&partitions, ConsumerEvent::Lost(partitions.clone()));
+            } else if !partitions.is_empty() && !self.closing.load(Ordering::Acquire) {
+                let (send, receive) = oneshot::channel();
+                let revoked = ConsumerEvent::Revoked(partitions.clone(), send);
+                self.buffer.push_first(&partitions, revoked);
+                self.wait(receive);
+            }
+            if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
+        };
+        if let Err(error) = result {
+            self.buffer.fail(other(error));
+        }
+    }
+}
+
+/// Proof of membership for transactions.
+#[derive(Clone)]
+pub struct GroupMember {
+    consumer: Arc<BaseConsumer<Context>>,
+}
+
+impl GroupMember {
+    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+}
+
+pub(super) struct KafkaConsumer {
+    consumer: Arc<BaseConsumer<Context>>,
+    buffer: Arc<Buffer>,
+    closing: Arc<AtomicBool>,
+    poller: Option<thread::JoinHandle<()>>,
+}
+
+impl KafkaConsumer {
+    pub(super) fn start(
+        config: &KafkaConfig,
+        subscription: &Subscription,
+    ) -> Result<Self, BusError> {
+        let mut settings = client(config);
+        settings
+            .set("group.id", &subscription.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", config.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (config.session_timeout_ms / 6).max(100).to_string())
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", (config.prefetch_bytes / 1024).max(1024).to_string())
+            .set("fetch.message.max.bytes", (config.prefetch_bytes / 4).max(1 << 20).to_string())
+            // An empty fetch must not put a partition to sleep for half a second.
+            .set("fetch.error.backoff.ms", "50");
+        if let Some(instance) = &subscription.instance {
+            settings.set("group.instance.id", instance);
+        }
+        let buffer = Arc::new(Buffer::default());
+        let closing = Arc::new(AtomicBool::new(false));
+        let context = Context { buffer: buffer.clone(), closing: closing.clone() };
+        let consumer: Arc<BaseConsumer<Context>> =
+            Arc::new(settings.create_with_context(context).map_err(other)?);
+        let topics: Vec<&str> = subscription.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(other)?;
+        let poller = {
+            let (consumer, buffer, closing) = (consumer.clone(), buffer.clone(), closing.clone());
+            let limit_bytes = config.prefetch_bytes;
+            let poll = move || poll(&consumer, &buffer, &closing, limit_bytes);
+            thread::Builder::new()
+                .name(format!("poll-{}", subscription.group))
+                .spawn(poll)
+                .map_err(|error| BusError::Other(error.to_string()))?
+        };
+        Ok(Self { consumer, buffer, closing, poller: Some(poller) })
+    }
+}
+
+/// Polls until closed. Never stops: a consumer that does not poll is expelled from its group.
+fn poll(
+    consumer: &BaseConsumer<Context>,
+    buffer: &Buffer,
+    closing: &AtomicBool,
+    limit_bytes: usize,
+) {
+    let mut paused = false;
+    while !closing.load(Ordering::Acquire) {
+        let held_bytes = buffer.lock().bytes;
+        if held_bytes > limit_bytes || (paused && held_bytes < limit_bytes / 2) {
+            let change = |all: &TopicPartitionList| {
+                if held_bytes > limit_bytes { consumer.pause(all) } else { consumer.resume(all) }
+            };
+            // Asked again as long as it is too full: partitions may have come in between.
+            match consumer.assignment().and_then(|all| change(&all)) {
+                Ok(()) => paused = held_bytes > limit_bytes,
+                Err(error) => tracing::warn!(%error, "cannot pause or resume"),
+            }
+        }
+        match consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(message)) => buffer.push(ConsumerEvent::Record(to_record(&message))),
+            Some(Err(error)) => match other(error) {
+                BusError::Fenced(why) => buffer.fail(BusError::Fenced(why)),
+                error => tracing::warn!(%error, "polling"),
+            },
+            None => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn next(&mut self) -> Result<ConsumerEvent, BusError> {
+        loop {
+            if let Some(event) = self.buffer.pop()? {
+                return Ok(event);
+            }
+            // `notify_one` keeps a permit, so nothing pushed in between is missed.
+            self.buffer.filled.notified().await;
+        }
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), BusError> {
+        let (consumer, list) = (self.consumer.clone(), to_list(offsets)?);
+        blocking(move || consumer.commit(&list, CommitMode::Sync).map_err(other)).await
+    }
+
+    fn group(&self) -> GroupHandle {
+        GroupHandle::Kafka(GroupMember { consumer: self.consumer.clone() })
+    }
+
+    async fn close(mut self: Box<Self>) {
+        self.closing.store(true, Ordering::Release);
+        let poller = self.poller.take();
+        // The last one to drop the client leaves the group, which waits for the broker.
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Some(poller) = poller {
+                let _ = poller.join();
+            }
+            drop(self);
+        });
+        if closed.await.is_err() {
+            tracing::error!("closing a consumer failed");
+        }
+    }
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
