@@ -1,0 +1,98 @@
+//! A request to the API, read: who asks, and for what.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use url::form_urlencoded;
+
+use headcount_schemas::CameraKey;
+
+use crate::answers::Pagination;
+use crate::cursor::Cursor;
+use crate::endpoints::Endpoint;
+use crate::parameters::Query;
+use crate::problem::{Code, Problem};
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+/// Who asks, and for what. Extracting it checks everything that the endpoint declares.
+#[derive(Debug)]
+pub struct Call {
+    /// Whose rows are asked for.
+    pub tenant: Tenant,
+    /// What is asked for.
+    pub query: Query,
+    endpoint: &'static Endpoint,
+    path: String,
+    raw_query: String,
+}
+
+impl FromRequestParts<ApiState> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let Some(endpoint) = parts.extensions.get::<&'static Endpoint>().copied() else {
+            return Err(Problem::new(Code::InternalError, "the request could not be completed"));
+        };
+        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+        let tenant = Tenant::resolve(&parts.headers, &state.config.default_tenant);
+        let query = Query::parse(&raw_query, endpoint.operation_id, endpoint.parameters);
+        let path = parts.uri.path().to_owned();
+        match (tenant, query) {
+            (Ok(tenant), Ok(query)) => Ok(Self { tenant, query, endpoint, path, raw_query }),
+            (tenant, query) => {
+                let faults = tenant.err().into_iter().chain(query.err().unwrap_or_default());
+                Err(Problem::invalid(faults.collect()))
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Rows to fetch: one more than the page holds tells whether another page follows.
+    pub fn fetch_limit(&self) -> i64 {
+        i64::from(self.query.limit) + 1
+    }
+
+    /// Cuts `rows`, fetched up to [`Call::fetch_limit`], to the page. `position` is a row's time
+    /// in Unix microseconds and its key, in the order of the collection.
+    pub fn paginate<T>(
+        &self,
+        rows: &mut Vec<T>,
+        position: impl Fn(&T) -> (i64, Vec<String>),
+    ) -> Pagination {
+        let limit = self.query.limit;
+        let has_more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let last = rows.last().filter(|_| has_more).map(position);
+        let next_cursor =
+            last.map(|(at_us, key)| Cursor::new(self.endpoint.operation_id, at_us, key).encode());
+        let next = next_cursor.as_deref().map(|cursor| self.link_to(cursor));
+        Pagination { limit, has_more, next_cursor, next }
+    }
+
+    /// Address of the page after `cursor`, with every other parameter as it was.
+    fn link_to(&self, cursor: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let kept = form_urlencoded::parse(self.raw_query.as_bytes());
+        query.extend_pairs(kept.filter(|(name, _)| name != "cursor"));
+        query.append_pair("cursor", cursor);
+        format!("{}?{}", self.path, query.finish())
+    }
+}
+
+/// The camera id in the path.
+#[derive(Debug, Clone)]
+pub struct CameraId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for CameraId {
+    type Rejection = Problem;
+
+    /// An id that no camera can have is simply not found: which ids exist is nobody's business.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(id)) if CameraKey::new("tenant", id.as_str()).is_ok() => Ok(Self(id)),
+            Ok(Path(id)) => Err(Problem::camera_not_found(&id)),
+            Err(_) => Err(Problem::camera_not_found("")),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The OpenAPI 3.1 document, made from the declarations in [`crate::endpoints`].
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Type};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Required, Response, ResponseBuilder, Schema,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use headcount_schemas::ids::ID_MAX_CHARS;
+
+use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
+use crate::handlers::registry::{REGISTRY_JSON, RegistryError};
+use crate::parameters::Parameter;
+use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
+
+const JSON: &str = "application/json";
+
+const DESCRIPTION: &str = "\
+Cameras go in, counts come out. Times are RFC 3339, UTC, with microseconds; ranges are half open. \
+Collections come in pages: follow `next_cursor`, or the `Link` header, until it is null. Unknown is \
+null, never 0: every aggregate carries `coverage`, the share of its bucket in which the camera \
+was really watched. What is wrong with a request is said as `application/problem+json` (RFC 9457) \
+with a stable `code`; unknown parameters are refused. The schema registry answers in the shapes of \
+Confluent's instead.\n\n\
+Callers are not authenticated yet: the tenant is taken from the `X-Tenant` header, so this service \
+must not be exposed to anybody who may not read every tenant. `x-roles` and `x-rate-limit` are \
+declared and not enforced yet.";
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// What an endpoint answers when all is well.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    content_type: &'static str,
+    schema: fn(&mut Schemas) -> RefOr<Schema>,
+}
+
+impl Answer {
+    /// JSON of type `T`.
+    pub(crate) const fn json<T: ToSchema>() -> Self {
+        Self { content_type: JSON, schema: reference::<T> }
+    }
+
+    /// JSON of type `T` under the registry's content type.
+    pub(crate) const fn registry<T: ToSchema>() -> Self {
+        Self { content_type: REGISTRY_JSON, schema: reference::<T> }
+    }
+
+    /// As [`Answer::registry`], for types that are no component of their own, such as lists.
+    pub(crate) const fn registry_inline<T: PartialSchema>() -> Self {
+        Self { content_type: REGISTRY_JSON, schema: inline::<T> }
+    }
+
+    /// Any JSON object.
+    pub(crate) const fn object() -> Self {
+        Self {
+            content_type: JSON,
+            schema: |_| ObjectBuilder::new().schema_type(Type::Object).into(),
+        }
+    }
+
+    /// A text.
+    pub(crate) const fn text(content_type: &'static str) -> Self {
+        Self { content_type, schema: |_| ObjectBuilder::new().schema_type(Type::String).into() }
+    }
+}
+
+fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    T::schemas(schemas);
+    let name = T::name().into_owned();
+    schemas.push((name.clone(), T::schema()));
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+fn inline<T: PartialSchema>(_: &mut Schemas) -> RefOr<Schema> {
+    T::schema()
+}
+
+/// The whole document.
+pub fn openapi() -> OpenApi {
+    let mut schemas = Schemas::new();
+    let problem = reference::<ProblemBody<'static>>(&mut schemas);
+    let registry_error = reference::<RegistryError>(&mut schemas);
+
+    let mut items: BTreeMap<&str, PathItem> = BTreeMap::new();
+    for endpoint in ENDPOINTS {
+        let failure = match endpoint.service {
+            Service::Registry => (REGISTRY_JSON, registry_error.clone()),
+            _ => (PROBLEM_JSON, problem.clone()),
+        };
+        let item = PathItem::new(http_method(endpoint), operation(endpoint, &mut schemas, failure));
+        match items.entry(endpoint.path) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(item);
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                place.get_mut().merge_operations(item);
+            }
+        }
+    }
+    let paths = items.into_iter().fold(PathsBuilder::new(), |paths, (path, item)| {
+        paths.path(path, item)
+    });
+
+    let components = ComponentsBuilder::new().schemas_from_iter(schemas).build();
+    let tags = Service::ALL.map(|service| {
+        TagBuilder::new().name(service.name()).description(Some(service.description())).build()
+    });
+    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let info = InfoBuilder::new()
+        .title("Headcount")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(license))
+        .build();
+    OpenApiBuilder::new()
+        .info(info)
+        .paths(paths.build())
+        .components(Some(components))
+        .tags(Some(tags))
+        .build()
+}
+
+fn http_method(endpoint: &Endpoint) -> HttpMethod {
+    match endpoint.method {
+        Method::Get => HttpMethod::Get,
+        Method::Post => HttpMethod::Post,
+        Method::Put => HttpMethod::Put,
+        Method::Patch => HttpMethod::Patch,
+        Method::Delete => HttpMethod::Delete,
+    }
+}
+
+fn operation(
+    endpoint: &Endpoint,
+    schemas: &mut Schemas,
+    (failure_type, failure): (&'static str, RefOr<Schema>),
+) -> OperationBuilder {
+    let failed = |description: &str| {
+        ResponseBuilder::new()
+            .description(description)
+            .content(failure_type, ContentBuilder::new().schema(Some(failure.clone())).build())
+            .build()
+    };
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(endpoint.operation_id))
+        .tag(endpoint.service.name())
+        .summary(Some(endpoint.summary))
+        .description(Some(endpoint.description))
+        .response("200", success(endpoint, schemas));
+    for name in path_parameters(endpoint.path) {
+        operation = operation.parameter(path_parameter(name));
+    }
+    for parameter in endpoint.parameters {
+        operation = operation.parameter(parameter.document());
+    }
+
+    let mut extensions = ExtensionsBuilder::new()
+        .add("x-cache-lifetime-s", endpoint.cache_lifetime_s)
+        .add("x-roles", endpoint.roles.iter().map(|role| role.name()).collect::<Vec<_>>());
+    if let Some(limit) = endpoint.rate_limit {
+        extensions = extensions.add(
+            "x-rate-limit",
+            serde_json::json!({"per_minute": limit.per_minute, "burst": limit.burst}),
+        );
+    }
+    operation = operation.extensions(Some(extensions.build()));
+
+    if endpoint.is_api() {
+        operation = operation
+            .parameter(tenant_header())
+            .response("400", failed("`VALIDATION_ERROR`; `errors` names every fault"));
+    }
+    if endpoint.is_of_a_camera() {
+        operation = operation.response("404", failed(Code::CameraNotFound.title()));
+    }
+    if endpoint.service == Service::Registry && endpoint.path.contains('{') {
+        operation = operation.response("404", failed("40401, 40402 or 40403: no such thing"));
+        if endpoint.path.contains("{version}") {
+            operation = operation.response("422", failed("42202: not a version"));
+        }
+    }
+    if !endpoint.tables.is_empty() {
+        operation = operation.response("503", failed("The database is away; try again later"));
+    }
+    operation
+}
+
+fn success(endpoint: &Endpoint, schemas: &mut Schemas) -> Response {
+    let schema = (endpoint.answer.schema)(schemas);
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let mut response = ResponseBuilder::new()
+        .description(endpoint.summary)
+        .content(endpoint.answer.content_type, content);
+    if endpoint.parameters.contains(&Parameter::Cursor) {
+        let link = HeaderBuilder::new()
+            .description(Some("Address of the next page, with `rel=\"next\"` (RFC 8288)"))
+            .build();
+        response = response.header("Link", link);
+    }
+    response.build()
+}
+
+/// The names between braces.
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn path_parameter(name: &str) -> ParameterBuilder {
+    let (description, example) = match name {
+        "subject" => ("A subject, which is a topic's name followed by `-value`.", None),
+        "version" => ("A version from 1, or `latest`.", Some("latest")),
+        _ => ("An id.", None),
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+        .example(example.map(serde_json::Value::from))
+}
+
+fn tenant_header() -> ParameterBuilder {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(ID_MAX_CHARS))
+        .pattern(Some("^[A-Za-z0-9._-]+$"))
+        .build();
+    ParameterBuilder::new()
+        .name("X-Tenant")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Whose cameras; the configured tenant by default."))
+        .schema(Some(schema))
+}

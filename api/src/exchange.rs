@@ -1,0 +1,101 @@
+//! The outermost layer of every request: its id, the body of its problem, the headers of safety.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use uuid::Uuid;
+
+use crate::problem::{Code, Problem};
+
+/// The header that carries a request's id, both ways.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken over from a client, in characters.
+const MAX_REQUEST_ID_CHARS: usize = 100;
+
+/// What the browser may do with an answer: run and load only what this service itself serves. The
+/// pages need no more, and data needs nothing.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' \
+     'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
+
+const SAFETY_HEADERS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Identifies a request in answers and in the log.
+#[derive(Debug, Clone)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The client's own id where it can be printed in a log without harm, or a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        let sane = |text: &&str| {
+            (1..=MAX_REQUEST_ID_CHARS).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
+        Self(given.map_or_else(|| Uuid::now_v7().to_string().into(), Into::into))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Gives the request its id, renders the problem that came out of it, and adds the headers.
+pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    let path = request.uri().path().to_owned();
+    request.extensions_mut().insert(id.clone());
+
+    let mut response = next.run(request).await;
+    if let Some(problem) = problem_in(&mut response) {
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = problem.render(&path, id.as_str());
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    for (name, value) in SAFETY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The problem that a handler returned, or that a layer below meant by a bare status.
+fn problem_in(response: &mut Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return Some(problem);
+    }
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    if !failed || has_own_body(response) {
+        return None;
+    }
+    let code = Code::of_status(status);
+    let detail = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "this path has other methods; see the Allow header",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this service takes",
+        _ => code.title(),
+    };
+    Some(Problem::new(code, detail))
+}
+
+/// Whether the answer already says what went wrong in a format of its own, as the registry's do.
+fn has_own_body(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.to_str().is_ok_and(|text| text.contains("json")))
+}

@@ -1,0 +1,69 @@
+//! Names of this stage's metrics, and the layer that measures requests.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// Requests answered, by `method`, `route` and `status`.
+pub const REQUESTS_TOTAL: &str = "headcount_api_requests_total";
+/// Time to answer a request, by `method`, `route` and `status`.
+pub const REQUEST_DURATION_SECONDS: &str = "headcount_api_request_duration_seconds";
+/// Requests under way.
+pub const REQUESTS_IN_FLIGHT: &str = "headcount_api_requests_in_flight";
+
+/// The `route` of requests that no route answers: their paths are the clients' invention, and a
+/// label for each would have no bound.
+const UNMATCHED: &str = "unmatched";
+
+/// Tells the recorder what the metrics mean.
+pub fn describe() {
+    describe_counter!(REQUESTS_TOTAL, Unit::Count, "Requests answered");
+    describe_histogram!(REQUEST_DURATION_SECONDS, Unit::Seconds, "Time to answer a request");
+    describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests under way");
+}
+
+/// One less request under way, also when the client goes away before the answer.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        gauge!(REQUESTS_IN_FLIGHT).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(REQUESTS_IN_FLIGHT).decrement(1.0);
+    }
+}
+
+/// Counts and times a request.
+pub(crate) async fn measure(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method().as_str());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let in_flight = InFlight::begin();
+    let response = next.run(request).await;
+    drop(in_flight);
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route),
+        ("status", response.status().as_u16().to_string()),
+    ];
+    counter!(REQUESTS_TOTAL, &labels).increment(1);
+    histogram!(REQUEST_DURATION_SECONDS, &labels).record(started.elapsed().as_secs_f64());
+    response
+}
+
+/// Methods are the clients' invention, too.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}

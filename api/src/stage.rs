@@ -1,0 +1,119 @@
+//! Serving the API until told to stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ApiConfig;
+use crate::metrics as names;
+use crate::router::router;
+use crate::state::ApiState;
+
+/// How long a request waits for a database connection. Shorter than the request timeout, so that a
+/// database that is away is named as the reason.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// Why the API stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Accepting connections failed.
+    #[error("serving failed: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+/// A pool that connects when it is first needed, so that the API starts without its database and
+/// says so in `/readyz`. Its sessions only read, and a query that a client no longer waits for
+/// ends by itself.
+///
+/// `max_connections` bounds the connections; `config` gives the time that a query may take.
+pub fn connect_lazily(
+    options: PgConnectOptions,
+    max_connections: u32,
+    config: &ApiConfig,
+) -> PgPool {
+    let statement_timeout_ms = config.request_timeout.as_millis().to_string();
+    let options = options.application_name("headcount-api").options([
+        ("statement_timeout", statement_timeout_ms.as_str()),
+        ("default_transaction_read_only", "on"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options)
+}
+
+/// Serves the API on `config.listen` until `shutdown` is cancelled, then lets the requests under
+/// way finish for as long as `config.drain_timeout`.
+///
+/// `metrics` renders the process's recorder under `/metrics`.
+pub async fn serve(
+    config: ApiConfig,
+    pool: PgPool,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind { address, source })?;
+    serve_on(listener, config, pool, metrics, shutdown).await
+}
+
+/// As [`serve`], on a listener that is already bound; `config.listen` is not looked at.
+pub async fn serve_on(
+    listener: TcpListener,
+    config: ApiConfig,
+    pool: PgPool,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    names::describe();
+    let drain_timeout = config.drain_timeout;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "the API is listening");
+    }
+    let app = router(ApiState::new(config, pool, metrics));
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "small packets stay delayed on one connection");
+        }
+    });
+    let stopping = shutdown.clone();
+    let serving = axum::serve(listener, app)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    drained(serving.into_future(), shutdown, drain_timeout).await
+}
+
+/// Runs `serving` to its end, but no longer than `drain_timeout` after `shutdown`.
+async fn drained(
+    serving: impl Future<Output = std::io::Result<()>>,
+    shutdown: CancellationToken,
+    drain_timeout: Duration,
+) -> Result<(), ServeError> {
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain_timeout).await;
+    };
+    tokio::select! {
+        outcome = serving => Ok(outcome?),
+        () = overdue => {
+            tracing::warn!("requests were still under way when the time to finish them was over");
+            Ok(())
+        }
+    }
+}
