@@ -1,0 +1,650 @@
+//! One camera's counter: the order in which tracker, lines, zones, sites and coverage see a frame.
+
+use headcount_schemas::CameraConfig;
+use headcount_schemas::camera::{Line, Site, Zone};
+use headcount_schemas::events::{
+    Coverage, Crossing, DetectionSet, FrameKind, Occupancy, OccupancyReason, OccupancyScope, Track,
+    Visit,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::CoverageClock;
+use crate::emit::{OccupancyNow, Stamp};
+use crate::line::{FrameSize, LineCounter, Step};
+use crate::settings::TrackerSettings;
+use crate::site::SiteCounter;
+use crate::smoothing::SmootherScratch;
+use crate::tracker::Tracker;
+use crate::tracker::observation::{Observation, observe};
+use crate::tracker::track::{Stage, Track as OpenTrack};
+use crate::zone::{VisitChange, ZoneCounter};
+
+/// Capture times outside of this are no times: before 1970 or after the year 9999.
+const TIMES_US: std::ops::Range<i64> = 0..253_402_300_800_000_000;
+/// A capture time that lies further back than this is a clock that was set, not one that trembles:
+/// the tracks are closed and counting goes on from the new time.
+const CLOCK_SET_BACK_US: i64 = 2_000_000;
+/// A site's occupancy is repeated at least this often.
+const SITE_HEARTBEAT_US: i64 = 10_000_000;
+
+/// An event of the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CountEvent {
+    /// One person crossed one line.
+    Crossing(Crossing),
+    /// How many people are in a zone or site.
+    Occupancy(Occupancy),
+    /// One person entered, left or was lost in one zone.
+    Visit(Visit),
+    /// One finished track.
+    Track(Track),
+    /// A span of capture time that was watched.
+    Coverage(Coverage),
+}
+
+/// What became of a detection set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateKind {
+    /// A picture was counted.
+    Counted,
+    /// The epoch ended; everything was decided.
+    Ended,
+    /// Not after the last one of its epoch: ignored.
+    AlreadySeen,
+    /// Of an epoch before the current one: ignored.
+    StaleEpoch,
+    /// After the end of its epoch: ignored.
+    AfterEnd,
+    /// A picture whose capture time stood still, went back a little or is none at all: its place in
+    /// time is unknown, so its boxes are not looked at. The position moves on.
+    BadTime,
+    /// A picture without a size: its boxes cannot be placed and are not looked at. Coverage counts
+    /// only what was watched, so it is not covered either. The position moves on.
+    BadSize,
+}
+
+/// What became of a detection set, in numbers for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpdateOutcome {
+    /// What was done.
+    pub kind: UpdateKind,
+    /// Sequence numbers that were left out before this one.
+    pub missing_sequences: i64,
+    /// Boxes refused because they are no boxes.
+    pub bad_boxes: usize,
+    /// Boxes beyond the limit of a frame, the lowest scores first.
+    pub excess_boxes: usize,
+    /// Tracks closed early because there were too many.
+    pub evicted_tracks: usize,
+    /// People who got no track because there were too many.
+    pub refused_tracks: usize,
+    /// Whether the capture time went back so far that counting began anew from there.
+    pub clock_set_back: bool,
+    /// Whether the frame's size changed.
+    pub resized: bool,
+}
+
+impl UpdateOutcome {
+    fn of(kind: UpdateKind) -> Self {
+        Self {
+            kind,
+            missing_sequences: 0,
+            bad_boxes: 0,
+            excess_boxes: 0,
+            evicted_tracks: 0,
+            refused_tracks: 0,
+            clock_set_back: false,
+            resized: false,
+        }
+    }
+}
+
+/// A person as last seen, for drawing. Pixels of the newest frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrackView {
+    /// Track number.
+    pub track: i64,
+    /// Left edge.
+    pub x1: f32,
+    /// Top edge.
+    pub y1: f32,
+    /// Right edge.
+    pub x2: f32,
+    /// Bottom edge.
+    pub y2: f32,
+    /// Score of the last detection.
+    pub score: f32,
+    /// When it was.
+    pub seen_us: i64,
+    /// When the track began.
+    pub started_us: i64,
+    /// Whether it has been seen often enough to be a person.
+    pub confirmed: bool,
+}
+
+/// Everything that must survive a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub tenant: String,
+    pub camera: String,
+    pub geometry_version: i64,
+    pub min_score: Option<f32>,
+    pub model: String,
+    pub position: Option<(i64, i64)>,
+    pub ended: bool,
+    pub now_us: Option<i64>,
+    pub size: Option<FrameSize>,
+    pub lines: Vec<LineCounter>,
+    pub zones: Vec<ZoneCounter>,
+    pub sites: Vec<SiteCounter>,
+    pub coverage: CoverageClock,
+}
+
+/// All state of one camera.
+#[derive(Debug)]
+pub struct CameraCounter {
+    pub(crate) state: State,
+    pub(crate) tracker: Tracker,
+    label: String,
+    observations: Vec<Observation>,
+    ended: Vec<OpenTrack>,
+    scratch: SmootherScratch,
+}
+
+impl CameraCounter {
+    /// A camera of which nothing has been seen yet.
+    pub fn new(config: &CameraConfig, settings: TrackerSettings) -> Self {
+        let state = State {
+            tenant: config.tenant.clone(),
+            camera: config.camera.clone(),
+            geometry_version: config.version,
+            min_score: None,
+            model: String::new(),
+            position: None,
+            ended: false,
+            now_us: None,
+            size: None,
+            lines: Vec::new(),
+            zones: Vec::new(),
+            sites: Vec::new(),
+            coverage: CoverageClock::default(),
+        };
+        let mut counter = Self::assemble(state, Tracker::new(settings));
+        counter.apply_config(config);
+        counter
+    }
+
+    pub(crate) fn assemble(state: State, tracker: Tracker) -> Self {
+        Self {
+            state,
+            label: tracker.settings.label(),
+            tracker,
+            observations: Vec::new(),
+            ended: Vec::new(),
+            scratch: SmootherScratch::default(),
+        }
+    }
+
+    /// Puts another version of the geometry in force. Lines, zones and sites with the same name and
+    /// shape keep their state and totals; tracks go on. Positions that still wait for the
+    /// look-ahead are decided by the new geometry.
+    pub fn apply_config(&mut self, config: &CameraConfig) {
+        let state = &mut self.state;
+        state.geometry_version = config.version;
+        state.min_score = config.min_score.map(|score| score as f32);
+        let old = std::mem::take(&mut state.lines);
+        state.lines = merge(old, &config.lines, |c| &mut c.line, same_line, LineCounter::new);
+        let old = std::mem::take(&mut state.zones);
+        state.zones = merge(old, &config.zones, |c| &mut c.zone, same_zone, ZoneCounter::new);
+        let old = std::mem::take(&mut state.sites);
+        let same = |a: &Site, b: &Site| a.name == b.name;
+        state.sites = merge(old, &config.sites, |c| &mut c.site, same, SiteCounter::new);
+    }
+
+    /// Version of the geometry in force.
+    pub fn geometry_version(&self) -> i64 {
+        self.state.geometry_version
+    }
+
+    /// Epoch and sequence number of the last detection set.
+    pub fn position(&self) -> Option<(i64, i64)> {
+        self.state.position
+    }
+
+    /// Running totals of each line in this epoch: name, inwards, outwards.
+    pub fn line_totals(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        self.state.lines.iter().map(|line| (&line.line.name[..], line.total_in, line.total_out))
+    }
+
+    /// People in each zone, as far as decided: name and number.
+    pub fn zone_counts(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.state.zones.iter().map(|zone| (&zone.zone.name[..], zone.count))
+    }
+
+    /// The people in sight or unseen for less than the tracker's memory, by track number.
+    pub fn tracks(&self) -> impl Iterator<Item = TrackView> {
+        self.candidates().filter(|track| track.confirmed)
+    }
+
+    /// The same with those who may yet turn out to be nobody.
+    pub fn candidates(&self) -> impl Iterator<Item = TrackView> {
+        self.tracker.tracks.iter().map(|track| TrackView {
+            track: track.id,
+            x1: track.seen.x1,
+            y1: track.seen.y1,
+            x2: track.seen.x2,
+            y2: track.seen.y2,
+            score: track.seen.score,
+            seen_us: track.seen_us,
+            started_us: track.started_us,
+            confirmed: track.stage == Stage::Confirmed,
+        })
+    }
+
+    /// Takes what one frame showed and appends what follows from it to `out`.
+    pub fn update(&mut self, set: &DetectionSet, out: &mut Vec<CountEvent>) -> UpdateOutcome {
+        let mut missing_sequences = set.sequence.max(0);
+        if let Some((epoch, sequence)) = self.state.position {
+            if set.epoch < epoch {
+                return UpdateOutcome::of(UpdateKind::StaleEpoch);
+            }
+            if set.epoch > epoch {
+                self.finish_epoch(out);
+            } else if set.sequence <= sequence {
+                return UpdateOutcome::of(UpdateKind::AlreadySeen);
+            } else if self.state.ended {
+                return UpdateOutcome::of(UpdateKind::AfterEnd);
+            } else {
+                missing_sequences = set.sequence.saturating_sub(sequence).saturating_sub(1);
+            }
+        }
+        if self.state.position.is_none_or(|(epoch, _)| epoch != set.epoch) {
+            self.begin_epoch();
+        }
+        self.state.position = Some((set.epoch, set.sequence));
+        if self.state.model != set.model {
+            self.state.model.clone_from(&set.model);
+        }
+        let mut outcome = match set.kind {
+            FrameKind::End => {
+                self.finish_epoch(out);
+                UpdateOutcome::of(UpdateKind::Ended)
+            }
+            FrameKind::Picture => self.picture(set, out),
+        };
+        outcome.missing_sequences = missing_sequences;
+        outcome
+    }
+
+    fn picture(&mut self, set: &DetectionSet, out: &mut Vec<CountEvent>) -> UpdateOutcome {
+        let at_us = set.capture_us;
+        let mut outcome = UpdateOutcome::of(UpdateKind::Counted);
+        if !TIMES_US.contains(&at_us) {
+            return UpdateOutcome::of(UpdateKind::BadTime);
+        }
+        if set.width <= 0 || set.height <= 0 {
+            return UpdateOutcome::of(UpdateKind::BadSize);
+        }
+        if let Some(now_us) = self.state.now_us
+            && at_us <= now_us
+        {
+            if now_us - at_us <= CLOCK_SET_BACK_US {
+                return UpdateOutcome::of(UpdateKind::BadTime);
+            }
+            self.finish_tracks(out);
+            outcome.clock_set_back = true;
+        }
+        outcome.resized = self.resize(set);
+        self.state.now_us = Some(at_us);
+        let refused = observe(&set.boxes, set.width, set.height, &mut self.observations);
+        outcome.bad_boxes = refused.bad;
+        outcome.excess_boxes = refused.excess;
+        let birth_score = self.state.min_score.unwrap_or(self.tracker.settings.birth_score);
+        let step = self.tracker.step(
+            at_us,
+            set.sequence,
+            &self.observations,
+            birth_score,
+            &mut self.ended,
+        );
+        outcome.evicted_tracks = step.evicted;
+        outcome.refused_tracks = step.refused;
+
+        let mut frame = Frame::new(&mut self.state, &self.label, &mut self.scratch, out);
+        while let Some(mut track) = self.ended.pop() {
+            frame.end_track(&mut track, &self.tracker.settings);
+            self.tracker.recycle(track);
+        }
+        for track in &mut self.tracker.tracks {
+            frame.decide(track, Some(at_us), &self.tracker.settings);
+        }
+        let look_ahead_us = self.tracker.settings.look_ahead_us();
+        frame.tick(at_us, at_us - look_ahead_us);
+        outcome
+    }
+
+    /// Notes the frame's size; geometry and tracks follow a change. True if it changed.
+    fn resize(&mut self, set: &DetectionSet) -> bool {
+        let size = FrameSize { width: set.width as f32, height: set.height as f32 };
+        let before = self.state.size.replace(size);
+        match before {
+            Some(before) if before != size => {
+                self.tracker.rescale(size.width / before.width, size.height / before.height);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin_epoch(&mut self) {
+        let state = &mut self.state;
+        state.ended = false;
+        state.now_us = None;
+        state.lines.iter_mut().for_each(LineCounter::reset);
+        state.zones.iter_mut().for_each(ZoneCounter::reset);
+        self.tracker.next_track = 1;
+    }
+
+    /// Decides everything that waits, closes all tracks and visits and writes the last occupancy.
+    fn finish_epoch(&mut self, out: &mut Vec<CountEvent>) {
+        if self.state.ended {
+            return;
+        }
+        self.finish_tracks(out);
+        self.state.ended = true;
+        if let Some(now_us) = self.state.now_us {
+            Frame::new(&mut self.state, &self.label, &mut self.scratch, out).end(now_us);
+        }
+    }
+
+    /// Closes all tracks and visits and the coverage so far.
+    fn finish_tracks(&mut self, out: &mut Vec<CountEvent>) {
+        self.tracker.finish(&mut self.ended);
+        let mut frame = Frame::new(&mut self.state, &self.label, &mut self.scratch, out);
+        for mut track in self.ended.drain(..) {
+            frame.end_track(&mut track, &self.tracker.settings);
+            self.tracker.recycle(track);
+        }
+        frame.close();
+    }
+}
+
+fn same_line(a: &Line, b: &Line) -> bool {
+    a.name == b.name && a.from == b.from && a.to == b.to && a.anchor == b.anchor
+}
+
+fn same_zone(a: &Zone, b: &Zone) -> bool {
+    a.name == b.name && a.polygon == b.polygon && a.holes == b.holes && a.anchor == b.anchor
+}
+
+/// Counters for the shapes of a new configuration: kept where the shape is the same, with its new
+/// rules, new elsewhere.
+fn merge<C, S: Clone>(
+    mut old: Vec<C>,
+    shapes: &[S],
+    shape_of: impl Fn(&mut C) -> &mut S,
+    same: impl Fn(&S, &S) -> bool,
+    new: impl Fn(S) -> C,
+) -> Vec<C> {
+    let counter = |shape: &S| {
+        let kept = old.iter_mut().position(|counter| same(shape_of(counter), shape));
+        match kept {
+            Some(index) => {
+                let mut counter = old.swap_remove(index);
+                *shape_of(&mut counter) = shape.clone();
+                counter
+            }
+            None => new(shape.clone()),
+        }
+    };
+    shapes.iter().map(counter).collect()
+}
+
+/// What one frame does to everything behind the tracker.
+struct Frame<'a> {
+    stamp: Stamp<'a>,
+    size: FrameSize,
+    lines: &'a mut [LineCounter],
+    zones: &'a mut [ZoneCounter],
+    sites: &'a mut [SiteCounter],
+    coverage: &'a mut CoverageClock,
+    scratch: &'a mut SmootherScratch,
+    out: &'a mut Vec<CountEvent>,
+    /// Occupancies written in this frame, which tells their ids apart.
+    written: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn new(
+        state: &'a mut State,
+        label: &'a str,
+        scratch: &'a mut SmootherScratch,
+        out: &'a mut Vec<CountEvent>,
+    ) -> Self {
+        let (epoch, sequence) = state.position.unwrap_or_default();
+        let stamp = Stamp {
+            tenant: &state.tenant,
+            camera: &state.camera,
+            epoch,
+            sequence,
+            geometry_version: state.geometry_version,
+            model: &state.model,
+            tracker: label,
+        };
+        Self {
+            stamp,
+            size: state.size.unwrap_or(FrameSize { width: 1.0, height: 1.0 }),
+            lines: &mut state.lines,
+            zones: &mut state.zones,
+            sites: &mut state.sites,
+            coverage: &mut state.coverage,
+            scratch,
+            out,
+            written: 0,
+        }
+    }
+
+    /// Takes the positions of a track that are due at `now_us`, or all of them.
+    fn decide(&mut self, track: &mut OpenTrack, now_us: Option<i64>, settings: &TrackerSettings) {
+        if track.stage == Stage::Tentative {
+            return;
+        }
+        while now_us.is_none_or(|now_us| track.smoother.is_due(now_us, settings)) {
+            let Some(point) = track.smoother.pop(settings, self.scratch) else {
+                return;
+            };
+            let before = track.last_point.replace(point);
+            track.path.push(&point, self.size.width, self.size.height);
+            let step = Step {
+                track: track.id,
+                class: track.class,
+                started_us: track.started_us,
+                before: before.as_ref(),
+                point: &point,
+            };
+            for line in self.lines.iter_mut() {
+                let mut counted = [None; 2];
+                let mut count = counted.iter_mut();
+                line.step(&step, self.size, |crossing| {
+                    if let Some(slot) = count.next() {
+                        *slot = Some(crossing);
+                    }
+                });
+                for counted in counted.into_iter().flatten() {
+                    let name = &line.line.name;
+                    self.out.push(self.stamp.crossing(name, track, &counted));
+                    cross_sites(self.sites, &self.stamp, name, &counted, &mut self.written, self.out);
+                }
+            }
+            for zone in self.zones.iter_mut() {
+                let mut changed = None;
+                zone.step(&step, track.mean_score(), self.size, |change| changed = Some(change));
+                if let Some(change) = changed {
+                    visit(zone, &self.stamp, &change, &mut self.written, self.out);
+                }
+            }
+        }
+    }
+
+    /// A track is over: everything it still holds is decided.
+    fn end_track(&mut self, track: &mut OpenTrack, settings: &TrackerSettings) {
+        if track.stage == Stage::Tentative {
+            return;
+        }
+        self.decide(track, None, settings);
+        for line in self.lines.iter_mut() {
+            let mut counted = None;
+            line.end(track.id, track.started_us, track.seen_us, |count| counted = Some(count));
+            if let Some(counted) = counted {
+                let name = &line.line.name;
+                self.out.push(self.stamp.crossing(name, track, &counted));
+                cross_sites(self.sites, &self.stamp, name, &counted, &mut self.written, self.out);
+            }
+        }
+        self.out.push(self.stamp.track(track));
+    }
+
+    /// Everything that happens because time goes on: visitors given up, heartbeats, scheduled
+    /// resets, coverage.
+    fn tick(&mut self, now_us: i64, decided_us: i64) {
+        for zone in self.zones.iter_mut() {
+            let (stamp, written, out) = (&self.stamp, &mut self.written, &mut *self.out);
+            give_up(zone, stamp, decided_us, false, written, out);
+            let heartbeat_us = zone.zone.heartbeat_ms.saturating_mul(1000);
+            if zone.written_us.is_none_or(|last_us| decided_us - last_us >= heartbeat_us) {
+                let reason = OccupancyReason::Heartbeat;
+                write_zone(zone, stamp, reason, decided_us, written, out);
+            }
+        }
+        for site in self.sites.iter_mut() {
+            if let Some(at_us) = site.reset_due(now_us) {
+                let drift = site.reset();
+                write_site(site, &self.stamp, (OccupancyReason::Reset, at_us, drift), &mut self.written, self.out);
+            }
+            if site.written_us.is_none_or(|last_us| now_us - last_us >= SITE_HEARTBEAT_US) {
+                let drift = site.drift;
+                let reason = OccupancyReason::Heartbeat;
+                write_site(site, &self.stamp, (reason, now_us, drift), &mut self.written, self.out);
+            }
+        }
+        let (stamp, out) = (&self.stamp, &mut *self.out);
+        self.coverage.picture(now_us, stamp.sequence, |span| out.push(stamp.coverage(&span)));
+    }
+
+    /// The tracks are over: whoever is still in a zone is lost, and the watched span ends.
+    fn close(&mut self) {
+        for zone in self.zones.iter_mut() {
+            let before = zone.count;
+            let (stamp, written, out) = (&self.stamp, &mut self.written, &mut *self.out);
+            let mut ended = Vec::new();
+            zone.give_up(i64::MAX, true, |change| ended.push(change));
+            for change in ended {
+                out.push(stamp.visit(zone, &change));
+            }
+            // The last known number stays: nobody was seen leaving.
+            zone.count = before;
+            let _ = written;
+        }
+        let (stamp, out) = (&self.stamp, &mut *self.out);
+        self.coverage.close(|span| out.push(stamp.coverage(&span)));
+    }
+
+    /// The last occupancy of an epoch: what was known when it ended.
+    fn end(&mut self, now_us: i64) {
+        for zone in self.zones.iter_mut() {
+            let reason = OccupancyReason::End;
+            write_zone(zone, &self.stamp, reason, now_us, &mut self.written, self.out);
+        }
+        for site in self.sites.iter_mut() {
+            let now = (OccupancyReason::End, now_us, site.drift);
+            write_site(site, &self.stamp, now, &mut self.written, self.out);
+        }
+    }
+}
+
+fn cross_sites(
+    sites: &mut [SiteCounter],
+    stamp: &Stamp<'_>,
+    line: &str,
+    counted: &crate::line::LineCount,
+    written: &mut usize,
+    out: &mut Vec<CountEvent>,
+) {
+    for site in sites {
+        if site.cross(line, counted.direction) {
+            let now = (OccupancyReason::Change, counted.met.at_us, site.drift);
+            write_site(site, stamp, now, written, out);
+        }
+    }
+}
+
+fn visit(
+    zone: &mut ZoneCounter,
+    stamp: &Stamp<'_>,
+    change: &VisitChange,
+    written: &mut usize,
+    out: &mut Vec<CountEvent>,
+) {
+    out.push(stamp.visit(zone, change));
+    let (at_us, by) = change.occupancy;
+    zone.count += by;
+    write_zone(zone, stamp, OccupancyReason::Change, at_us, written, out);
+}
+
+fn give_up(
+    zone: &mut ZoneCounter,
+    stamp: &Stamp<'_>,
+    decided_us: i64,
+    all: bool,
+    written: &mut usize,
+    out: &mut Vec<CountEvent>,
+) {
+    let mut ended = Vec::new();
+    zone.give_up(decided_us, all, |change| ended.push(change));
+    for change in ended {
+        visit(zone, stamp, &change, written, out);
+    }
+}
+
+fn write_zone(
+    zone: &mut ZoneCounter,
+    stamp: &Stamp<'_>,
+    reason: OccupancyReason,
+    at_us: i64,
+    written: &mut usize,
+    out: &mut Vec<CountEvent>,
+) {
+    let now = OccupancyNow {
+        scope: OccupancyScope::Zone,
+        name: &zone.zone.name,
+        reason,
+        at_us,
+        count: zone.count,
+        queue_length: if zone.zone.queue.is_some() { zone.count } else { 0 },
+        drift: 0,
+    };
+    out.push(stamp.occupancy(&now, *written));
+    *written += 1;
+    zone.written_us = Some(at_us.max(zone.written_us.unwrap_or(at_us)));
+}
+
+fn write_site(
+    site: &mut SiteCounter,
+    stamp: &Stamp<'_>,
+    (reason, at_us, drift): (OccupancyReason, i64, i32),
+    written: &mut usize,
+    out: &mut Vec<CountEvent>,
+) {
+    let now = OccupancyNow {
+        scope: OccupancyScope::Site,
+        name: &site.site.name,
+        reason,
+        at_us,
+        count: site.count,
+        queue_length: 0,
+        drift,
+    };
+    out.push(stamp.occupancy(&now, *written));
+    *written += 1;
+    site.written_us = Some(at_us.max(site.written_us.unwrap_or(at_us)));
+}

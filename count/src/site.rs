@@ -1,0 +1,76 @@
+//! Sites: several lines around one place, and how many people are in it.
+//!
+//! A site's count is what went in less what came out. Missed crossings make it drift; what would
+//! make it negative is corrected at once, and what is left at a scheduled reset is taken away. Both
+//! corrections are added up as the site's drift, so that an operator sees how far to trust it.
+//! A new stream epoch does not empty a building, so sites outlive epochs.
+
+use headcount_schemas::camera::{Site, parse_time_of_day_us};
+use headcount_schemas::events::Direction;
+use serde::{Deserialize, Serialize};
+
+const DAY_US: i64 = 24 * 3600 * 1_000_000;
+
+/// One site with its count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteCounter {
+    /// The site as configured.
+    pub site: Site,
+    /// People inside; never negative.
+    pub count: i32,
+    /// Corrections since the last reset: above zero, entries were missed; below, exits.
+    pub drift: i32,
+    /// When an occupancy was last written.
+    pub written_us: Option<i64>,
+    /// Newest time up to which resets were done.
+    clock_us: Option<i64>,
+}
+
+impl SiteCounter {
+    /// An empty site.
+    pub fn new(site: Site) -> Self {
+        Self { site, count: 0, drift: 0, written_us: None, clock_us: None }
+    }
+
+    /// Takes a crossing of one of the camera's lines; true if it belongs to this site.
+    pub fn cross(&mut self, line: &str, direction: Direction) -> bool {
+        let sign = match direction {
+            Direction::In => 1,
+            Direction::Out => -1,
+        };
+        let named = |names: &[String]| names.iter().any(|name| name == line);
+        let change = if named(&self.site.lines) {
+            sign
+        } else if named(&self.site.reversed_lines) {
+            -sign
+        } else {
+            return false;
+        };
+        self.count += change;
+        if self.count < 0 {
+            self.drift -= self.count;
+            self.count = 0;
+        }
+        true
+    }
+
+    /// Moves the site's clock to `now_us`; the newest scheduled reset since the last call, if any.
+    pub fn reset_due(&mut self, now_us: i64) -> Option<i64> {
+        let before_us = self.clock_us.replace(now_us.max(self.clock_us.unwrap_or(now_us)))?;
+        let resets = self.site.reset_at.iter().filter_map(|text| parse_time_of_day_us(text));
+        let newest = |time_of_day: i64| {
+            let midnight = now_us.div_euclid(DAY_US) * DAY_US;
+            let today = midnight + time_of_day;
+            if today <= now_us { today } else { today - DAY_US }
+        };
+        resets.map(newest).filter(|&at_us| at_us > before_us).max()
+    }
+
+    /// Empties the site at a scheduled reset; returns the drift up to and with it.
+    pub fn reset(&mut self) -> i32 {
+        let drift = self.drift - self.count;
+        self.count = 0;
+        self.drift = 0;
+        drift
+    }
+}

@@ -1,0 +1,165 @@
+//! The tracker: which detections of successive frames are the same person, by motion and overlap
+//! alone.
+//!
+//! Association in stages after ByteTrack (Zhang et al., ECCV 2022): confident detections first, then
+//! doubtful ones for people just seen, then a wide search for what is left. Everything is in
+//! seconds and box heights.
+
+pub mod assignment;
+pub mod association;
+pub mod motion;
+pub mod observation;
+pub mod track;
+
+use association::{Matcher, Prediction};
+use motion::{Motion, measurement_variance};
+use observation::Observation;
+use track::Track;
+
+use crate::settings::TrackerSettings;
+
+/// Most tracks of one camera. When it is full, whoever is unseen for longest makes room; when
+/// everybody is in sight, newcomers wait.
+pub const MAX_TRACKS: usize = 1024;
+/// Doubtful detections continue only people seen this recently, in seconds.
+const DOUBTFUL_STAGE_S: f32 = 1.0;
+
+/// What one frame did to the tracks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepOutcome {
+    /// Tracks that were closed early to make room.
+    pub evicted: usize,
+    /// Detections that found no room for a track.
+    pub refused: usize,
+}
+
+/// All people of one camera.
+#[derive(Debug)]
+pub struct Tracker {
+    /// What it assumes.
+    pub settings: TrackerSettings,
+    /// Open tracks, by number.
+    pub tracks: Vec<Track>,
+    /// Number of the next track.
+    pub next_track: i64,
+    spare: Vec<Track>,
+    predictions: Vec<Prediction>,
+    matcher: Matcher,
+}
+
+impl Tracker {
+    /// An empty tracker; track numbers start at 1.
+    pub fn new(settings: TrackerSettings) -> Self {
+        Self {
+            settings,
+            tracks: Vec::new(),
+            next_track: 1,
+            spare: Vec::new(),
+            predictions: Vec::new(),
+            matcher: Matcher::default(),
+        }
+    }
+
+    /// Takes the observations of one frame, best score first. `birth_score` is the least score that
+    /// starts a track. Tracks that are over are moved to `ended`.
+    pub fn step(
+        &mut self,
+        at_us: i64,
+        sequence: i64,
+        observations: &[Observation],
+        birth_score: f32,
+        ended: &mut Vec<Track>,
+    ) -> StepOutcome {
+        self.forget(at_us, ended);
+        let settings = &self.settings;
+        self.predictions.clear();
+        self.predictions.extend(self.tracks.iter().map(|track| track.predict(at_us, settings)));
+        self.matcher.start(self.tracks.len(), observations.len());
+        let tracks = &self.tracks;
+        let confident = |seen: &Observation| seen.score >= settings.high_score;
+        let doubtful = |seen: &Observation| {
+            seen.score >= settings.low_score && seen.score < settings.high_score
+        };
+        let recent = |index: usize| tracks[index].unseen_s(at_us) <= DOUBTFUL_STAGE_S;
+        let (p, o) = (&self.predictions[..], observations);
+        self.matcher.stage(p, o, settings.gate, settings, |_| true, confident);
+        self.matcher.stage(p, o, settings.gate, settings, recent, doubtful);
+        self.matcher.stage(p, o, settings.loose_gate, settings, |_| true, confident);
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            if let Some(column) = self.matcher.observation_of_track[index] {
+                track.see(at_us, sequence, &observations[column as usize], settings);
+            }
+        }
+        self.give_birth(at_us, sequence, observations, birth_score, ended)
+    }
+
+    fn give_birth(
+        &mut self,
+        at_us: i64,
+        sequence: i64,
+        observations: &[Observation],
+        birth_score: f32,
+        ended: &mut Vec<Track>,
+    ) -> StepOutcome {
+        let mut outcome = StepOutcome::default();
+        for (index, seen) in observations.iter().enumerate() {
+            if self.matcher.taken[index] || seen.score < birth_score {
+                continue;
+            }
+            if self.tracks.len() >= MAX_TRACKS {
+                if !self.evict(at_us, ended) {
+                    outcome.refused += 1;
+                    continue;
+                }
+                outcome.evicted += 1;
+            }
+            let mut track = self.spare.pop().unwrap_or_default();
+            track.begin(self.next_track, at_us, sequence, seen, &self.settings);
+            self.next_track += 1;
+            self.tracks.push(track);
+        }
+        outcome
+    }
+
+    /// Closes the track that is unseen for longest; false if all are in sight.
+    fn evict(&mut self, at_us: i64, ended: &mut Vec<Track>) -> bool {
+        let oldest = self.tracks.iter().enumerate().min_by_key(|(_, track)| track.seen_us);
+        match oldest {
+            Some((index, track)) if track.seen_us < at_us => {
+                ended.push(self.tracks.remove(index));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Closes tracks that are unseen for too long.
+    fn forget(&mut self, at_us: i64, ended: &mut Vec<Track>) {
+        let settings = &self.settings;
+        ended.extend(self.tracks.extract_if(.., |track| track.is_over(at_us, settings)));
+    }
+
+    /// Closes every track.
+    pub fn finish(&mut self, ended: &mut Vec<Track>) {
+        ended.append(&mut self.tracks);
+    }
+
+    /// Gives the memory of a closed track back.
+    pub fn recycle(&mut self, track: Track) {
+        if self.spare.len() < MAX_TRACKS {
+            self.spare.push(track);
+        }
+    }
+
+    /// Scales all positions when the frame's size changes.
+    pub fn rescale(&mut self, sx: f32, sy: f32) {
+        for track in &mut self.tracks {
+            track.rescale(sx, sy);
+        }
+    }
+}
+
+/// The state of a track that a first sighting starts.
+fn start_motion(seen: &Observation, settings: &TrackerSettings) -> Motion {
+    Motion::start(seen.x, seen.y, measurement_variance(seen.score, settings), settings)
+}

@@ -1,0 +1,196 @@
+//! One person's track: from the first sighting until nobody expects another.
+
+use serde::{Deserialize, Serialize};
+
+use super::association::Prediction;
+use super::motion::{Motion, measurement_variance};
+use super::observation::Observation;
+use super::start_motion;
+use crate::path::Path;
+use crate::settings::TrackerSettings;
+use crate::smoothing::{PathPoint, Sample, Smoother};
+
+/// Sightings that make a track a person.
+const CONFIRMED_AT_FRAMES: i32 = 3;
+/// A track that is no person yet is forgotten sooner, in seconds.
+const UNCONFIRMED_MEMORY_S: f32 = 1.0;
+
+/// Where a track is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Seen too little to be a person; what it did is kept and counted once it is one.
+    #[default]
+    Tentative,
+    /// A person.
+    Confirmed,
+}
+
+/// One track.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Track {
+    /// Number, unique within camera and epoch.
+    pub id: i64,
+    /// Class of its detections.
+    pub class: i32,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// State at the last sighting.
+    pub motion: Motion,
+    /// Logarithm of the expected height in pixels, filtered.
+    pub log_height: f32,
+    /// Logarithm of the expected width in pixels, filtered.
+    pub log_width: f32,
+    /// First sighting.
+    pub started_us: i64,
+    /// Last sighting.
+    pub seen_us: i64,
+    /// Frames with a sighting.
+    pub frames: i32,
+    /// Sum of the scores.
+    pub score_sum: f32,
+    /// The last detection, for drawing.
+    pub seen: SeenBox,
+    /// Sightings not yet decided.
+    pub smoother: Smoother,
+    /// Last decided position.
+    pub last_point: Option<PathPoint>,
+    /// The simplified path so far.
+    pub path: Path,
+}
+
+/// A box as it was detected, in pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeenBox {
+    /// Left edge.
+    pub x1: f32,
+    /// Top edge.
+    pub y1: f32,
+    /// Right edge.
+    pub x2: f32,
+    /// Bottom edge.
+    pub y2: f32,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+}
+
+impl SeenBox {
+    fn of(seen: &Observation) -> Self {
+        Self {
+            x1: seen.x - seen.width / 2.0,
+            y1: seen.y - seen.height,
+            x2: seen.x + seen.width / 2.0,
+            y2: seen.y,
+            score: seen.score,
+        }
+    }
+}
+
+/// How fast the expected size follows what is seen, as the gain of one confident sighting.
+const SIZE_GAIN: f32 = 0.15;
+
+impl Track {
+    /// Starts anew from a first sighting; buffers keep their memory.
+    pub fn begin(
+        &mut self,
+        id: i64,
+        at_us: i64,
+        sequence: i64,
+        seen: &Observation,
+        settings: &TrackerSettings,
+    ) {
+        self.id = id;
+        self.class = seen.class;
+        self.stage = Stage::Tentative;
+        self.motion = start_motion(seen, settings);
+        self.log_height = seen.height.ln();
+        self.log_width = seen.width.ln();
+        self.started_us = at_us;
+        self.frames = 0;
+        self.score_sum = 0.0;
+        self.last_point = None;
+        self.smoother.clear();
+        self.path.clear();
+        self.note(at_us, sequence, seen);
+    }
+
+    /// Takes a sighting.
+    pub fn see(
+        &mut self,
+        at_us: i64,
+        sequence: i64,
+        seen: &Observation,
+        settings: &TrackerSettings,
+    ) {
+        let mut motion = self.predict(at_us, settings).motion;
+        motion.correct(seen.x, seen.y, measurement_variance(seen.score, settings));
+        self.motion = motion;
+        let gain = (SIZE_GAIN * seen.score).max(1.0 / (1.0 + self.frames as f32));
+        self.log_height += gain * (seen.height.ln() - self.log_height);
+        self.log_width += gain * (seen.width.ln() - self.log_width);
+        self.note(at_us, sequence, seen);
+    }
+
+    fn note(&mut self, at_us: i64, sequence: i64, seen: &Observation) {
+        self.seen_us = at_us;
+        self.frames += 1;
+        self.score_sum += seen.score;
+        self.seen = SeenBox::of(seen);
+        if self.frames >= CONFIRMED_AT_FRAMES {
+            self.stage = Stage::Confirmed;
+        }
+        self.smoother.push(Sample {
+            at_us,
+            sequence,
+            x: seen.x,
+            y: seen.y,
+            height: self.log_height.exp(),
+            score: seen.score,
+        });
+    }
+
+    /// What this track expects to see at `at_us`.
+    pub fn predict(&self, at_us: i64, settings: &TrackerSettings) -> Prediction {
+        Prediction {
+            motion: self.motion.predict(self.unseen_s(at_us), settings),
+            width: self.log_width.exp(),
+            height: self.log_height.exp(),
+            class: self.class,
+        }
+    }
+
+    /// Seconds since the last sighting.
+    pub fn unseen_s(&self, at_us: i64) -> f32 {
+        (at_us - self.seen_us) as f32 / 1e6
+    }
+
+    /// Whether nobody expects this track any more.
+    pub fn is_over(&self, at_us: i64, settings: &TrackerSettings) -> bool {
+        let memory_s = match self.stage {
+            Stage::Tentative => UNCONFIRMED_MEMORY_S,
+            Stage::Confirmed => settings.memory_s,
+        };
+        self.unseen_s(at_us) > memory_s
+    }
+
+    /// Mean score of its detections.
+    pub fn mean_score(&self) -> f32 {
+        self.score_sum / self.frames.max(1) as f32
+    }
+
+    /// Scales all positions when the frame's size changes.
+    pub fn rescale(&mut self, sx: f32, sy: f32) {
+        self.motion.rescale(sx, sy);
+        self.log_height += sy.ln();
+        self.log_width += sx.ln();
+        self.smoother.rescale(sx, sy);
+        if let Some(point) = &mut self.last_point {
+            point.x *= sx;
+            point.y *= sy;
+            point.height *= sy;
+        }
+        self.seen.x1 *= sx;
+        self.seen.x2 *= sx;
+        self.seen.y1 *= sy;
+        self.seen.y2 *= sy;
+    }
+}

@@ -1,0 +1,287 @@
+//! Counting in a zone: who is inside, since when, and for how long they stayed.
+//!
+//! Times are those of decided positions: a zone's clock runs behind the newest picture by the
+//! smoother's look-ahead.
+
+use headcount_schemas::camera::Zone;
+use headcount_schemas::events::VisitKind;
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::{Segment, Vec2, inside};
+use crate::line::{FrameSize, Step, anchor};
+
+/// What one track is to one zone. Times are Unix microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ZoneState {
+    /// Outside, and not lately inside.
+    Outside,
+    /// Inside, but not for long enough to be a visit.
+    Entering {
+        /// When the edge was met.
+        since_us: i64,
+    },
+    /// A visitor.
+    Inside {
+        /// When the edge was met.
+        entered_us: i64,
+    },
+    /// A visitor who is outside, but not for long enough to have left.
+    Leaving {
+        /// When the edge was met inwards.
+        entered_us: i64,
+        /// When the edge was met outwards.
+        since_us: i64,
+    },
+}
+
+/// What a transition tells the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneChange {
+    /// A visit began.
+    Entered {
+        /// When.
+        entered_us: i64,
+    },
+    /// A visit ended by leaving.
+    Left {
+        /// When it began.
+        entered_us: i64,
+        /// When it ended.
+        left_us: i64,
+    },
+    /// A visit ended because the track did.
+    Lost {
+        /// When it began.
+        entered_us: i64,
+        /// When the visitor was last seen.
+        seen_us: i64,
+    },
+}
+
+impl ZoneState {
+    /// The next state for a position at `at_us`; `edge_us` is when the edge was met on the way
+    /// there, if the position is on the other side of it.
+    pub fn next(
+        self,
+        is_inside: bool,
+        edge_us: i64,
+        at_us: i64,
+        min_dwell_us: i64,
+    ) -> (Self, Option<ZoneChange>) {
+        use ZoneState::{Entering, Inside, Leaving, Outside};
+        let next = match (self, is_inside) {
+            (Outside, true) => Entering { since_us: edge_us },
+            (Inside { entered_us }, false) => Leaving { entered_us, since_us: edge_us },
+            (Outside | Entering { .. }, false) => Outside,
+            (Leaving { entered_us, .. }, true) => Inside { entered_us },
+            (same @ (Entering { .. } | Inside { .. }), true) => same,
+            (same @ Leaving { .. }, false) => same,
+        };
+        match next {
+            Entering { since_us } if at_us - since_us >= min_dwell_us => {
+                let change = ZoneChange::Entered { entered_us: since_us };
+                (Inside { entered_us: since_us }, Some(change))
+            }
+            Leaving { entered_us, since_us } if at_us - since_us >= min_dwell_us => {
+                (Outside, Some(ZoneChange::Left { entered_us, left_us: since_us }))
+            }
+            next => (next, None),
+        }
+    }
+
+    /// What happens when the track, last seen at `seen_us`, is given up. Who was seen outside has
+    /// left; who was seen inside is lost; who had only just come in never was a visitor.
+    pub fn end(self, seen_us: i64) -> Option<ZoneChange> {
+        match self {
+            ZoneState::Outside | ZoneState::Entering { .. } => None,
+            ZoneState::Inside { entered_us } => Some(ZoneChange::Lost { entered_us, seen_us }),
+            ZoneState::Leaving { entered_us, since_us } => {
+                Some(ZoneChange::Left { entered_us, left_us: since_us })
+            }
+        }
+    }
+
+    /// Whether this track is counted as being inside.
+    fn is_visitor(self) -> bool {
+        matches!(self, ZoneState::Inside { .. } | ZoneState::Leaving { .. })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    track: i64,
+    state: ZoneState,
+    seen_us: i64,
+    score: f32,
+}
+
+/// A visit event to be written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VisitChange {
+    /// Track number.
+    pub track: i64,
+    /// What happened.
+    pub kind: VisitKind,
+    /// When it happened.
+    pub at_us: i64,
+    /// When the visit began.
+    pub entered_us: i64,
+    /// Seconds inside; none while still there.
+    pub dwell_s: Option<f64>,
+    /// Mean score of the track.
+    pub confidence: f32,
+    /// When the number of people inside changed by it, and by how much.
+    pub occupancy: (i64, i32),
+}
+
+/// One zone with its visitors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ZoneCounter {
+    /// The zone as configured.
+    pub zone: Zone,
+    /// People inside, as last written.
+    pub count: i32,
+    /// When an occupancy was last written.
+    pub written_us: Option<i64>,
+    entries: Vec<Entry>,
+}
+
+impl ZoneCounter {
+    /// An empty zone.
+    pub fn new(zone: Zone) -> Self {
+        Self { zone, count: 0, written_us: None, entries: Vec::new() }
+    }
+
+    /// A new epoch begins.
+    pub fn reset(&mut self) {
+        self.count = 0;
+        self.written_us = None;
+        self.entries.clear();
+    }
+
+    /// People inside now.
+    pub fn visitors(&self) -> i32 {
+        self.entries.iter().filter(|entry| entry.state.is_visitor()).count() as i32
+    }
+
+    fn contains(&self, point: Vec2, size: FrameSize) -> bool {
+        let x = point.x / f64::from(size.width);
+        let y = point.y / f64::from(size.height);
+        let within = |corners: &[headcount_schemas::camera::Point]| {
+            inside(corners.iter().map(|p| Vec2::new(p.x, p.y)), Vec2::new(x, y))
+        };
+        within(&self.zone.polygon) && !self.zone.holes.iter().any(|hole| within(hole))
+    }
+
+    /// Share of the way from `a` to `b` at which the zone's edge is met last before `b`.
+    fn edge(&self, a: Vec2, b: Vec2, size: FrameSize) -> f64 {
+        let rings = std::iter::once(&self.zone.polygon).chain(&self.zone.holes);
+        let mut last: f64 = 0.0;
+        for ring in rings {
+            for (i, corner) in ring.iter().enumerate() {
+                let next = ring[(i + 1) % ring.len()];
+                let edge = Segment { from: size.to_px(*corner), to: size.to_px(next) };
+                if let Some(passage) = edge.passage(a, b) {
+                    last = last.max(passage.at);
+                }
+            }
+        }
+        last
+    }
+
+    /// Takes a step of a track; calls `change` for what it did.
+    pub fn step(
+        &mut self,
+        step: &Step<'_>,
+        score: f32,
+        size: FrameSize,
+        change: impl FnMut(VisitChange),
+    ) {
+        if !self.zone.classes.contains(&step.class) {
+            return;
+        }
+        let here = anchor(step.point, self.zone.anchor);
+        let is_inside = self.contains(here, size);
+        let slot = self.entries.binary_search_by_key(&step.track, |entry| entry.track);
+        let state = match slot {
+            Ok(index) => self.entries[index].state,
+            Err(_) => ZoneState::Outside,
+        };
+        if state == ZoneState::Outside && !is_inside {
+            return;
+        }
+        let at_us = step.point.at_us;
+        let edge_us = step.before.map_or(at_us, |before| {
+            let t = self.edge(anchor(before, self.zone.anchor), here, size);
+            before.at_us + ((at_us - before.at_us) as f64 * t).round() as i64
+        });
+        let min_dwell_us = self.zone.min_dwell_ms.saturating_mul(1000);
+        let (next, changed) = state.next(is_inside, edge_us, at_us, min_dwell_us);
+        let entry = Entry { track: step.track, state: next, seen_us: at_us, score };
+        match (slot, next) {
+            (Ok(index), ZoneState::Outside) => {
+                self.entries.remove(index);
+            }
+            (Ok(index), _) => self.entries[index] = entry,
+            (Err(_), ZoneState::Outside) => {}
+            (Err(index), _) => self.entries.insert(index, entry),
+        }
+        changed.map(|changed| self.visit(step.track, changed, score, None)).into_iter().for_each(change);
+    }
+
+    /// Gives up tracks that were unseen for too long at `decided_us`; `all` gives up everybody.
+    pub fn give_up(&mut self, decided_us: i64, all: bool, mut change: impl FnMut(VisitChange)) {
+        let lost_after_us = self.zone.lost_after_ms.saturating_mul(1000);
+        let mut index = 0;
+        while index < self.entries.len() {
+            let deadline_us = self.entries[index].seen_us.saturating_add(lost_after_us);
+            if !all && deadline_us >= decided_us {
+                index += 1;
+                continue;
+            }
+            let entry = self.entries.remove(index);
+            if let Some(ended) = entry.state.end(entry.seen_us) {
+                let until_us = if all { entry.seen_us } else { deadline_us };
+                change(self.visit(entry.track, ended, entry.score, Some(until_us)));
+            }
+        }
+    }
+
+    fn visit(&self, track: i64, changed: ZoneChange, confidence: f32, lost_us: Option<i64>) -> VisitChange {
+        let seconds = |from_us: i64, until_us: i64| (until_us - from_us) as f64 / 1e6;
+        match changed {
+            ZoneChange::Entered { entered_us } => VisitChange {
+                track,
+                kind: VisitKind::Entered,
+                at_us: entered_us,
+                entered_us,
+                dwell_s: None,
+                confidence,
+                occupancy: (entered_us, 1),
+            },
+            ZoneChange::Left { entered_us, left_us } => {
+                let served = self.zone.queue.is_none_or(|queue| {
+                    left_us - entered_us >= queue.served_after_ms.saturating_mul(1000)
+                });
+                VisitChange {
+                    track,
+                    kind: if served { VisitKind::Left } else { VisitKind::Abandoned },
+                    at_us: left_us,
+                    entered_us,
+                    dwell_s: Some(seconds(entered_us, left_us)),
+                    confidence,
+                    occupancy: (left_us, -1),
+                }
+            }
+            ZoneChange::Lost { entered_us, seen_us } => VisitChange {
+                track,
+                kind: VisitKind::Lost,
+                at_us: seen_us,
+                entered_us,
+                dwell_s: Some(seconds(entered_us, seen_us)),
+                confidence,
+                occupancy: (lost_us.unwrap_or(seen_us), -1),
+            },
+        }
+    }
+}
