@@ -85,8 +85,7 @@ fn yolox_box(
             ]
         }
     };
-    let corners =
-        [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
+    let corners = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
     letterbox.to_picture(corners, score.min(1.0), PERSON)
 }
 
@@ -119,8 +118,13 @@ mod tests {
     use super::*;
     use crate::manifest::LetterboxPosition;
 
-    const HEAD: YoloxHead<'static> =
-        YoloxHead { strides: &[8, 16], classes: 2, person_class: 1, decoded: false, min_score: 0.1 };
+    const HEAD: YoloxHead<'static> = YoloxHead {
+        strides: &[8, 16],
+        classes: 2,
+        person_class: 1,
+        decoded: false,
+        min_score: 0.1,
+    };
 
     /// 32×16 input: 4×2 cells of stride 8, then 2×1 of stride 16. Half the picture's size.
     fn letterbox() -> Letterbox {
@@ -150,8 +154,12 @@ mod tests {
         let mut tensor = vec![0.0; 10 * 7];
         tensor[..7].copy_from_slice(&[10.0, 8.0, 4.0, 6.0, 1.0, 0.0, 0.5]);
         let mut out = vec![];
-        yolox(&tensor, &YoloxHead { decoded: true, ..HEAD }, &letterbox(), &mut out).expect("right size");
-        assert_eq!(out, [BoundingBox { x1: 16.0, y1: 10.0, x2: 24.0, y2: 22.0, score: 0.5, class: 0 }]);
+        yolox(&tensor, &YoloxHead { decoded: true, ..HEAD }, &letterbox(), &mut out)
+            .expect("right size");
+        assert_eq!(
+            out,
+            [BoundingBox { x1: 16.0, y1: 10.0, x2: 24.0, y2: 22.0, score: 0.5, class: 0 }]
+        );
     }
 
     #[test]
@@ -166,11 +174,31 @@ mod tests {
     #[test]
     fn only_people_above_the_threshold_are_taken() {
         let boxes = [
-            1.0, 2.0, 3.0, 4.0, 0.9, // a person
-            1.0, 2.0, 3.0, 4.0, 0.1, // not above
-            1.0, 2.0, 3.0, 4.0, 0.9, // a dog
-            1.0, f32::NAN, 3.0, 4.0, 0.9, // nowhere
-            1.0, 2.0, 3.0, 4.0, f32::NAN, // no score
+            1.0,
+            2.0,
+            3.0,
+            4.0,
+            0.9, // a person
+            1.0,
+            2.0,
+            3.0,
+            4.0,
+            0.1, // not above
+            1.0,
+            2.0,
+            3.0,
+            4.0,
+            0.9, // a dog
+            1.0,
+            f32::NAN,
+            3.0,
+            4.0,
+            0.9, // nowhere
+            1.0,
+            2.0,
+            3.0,
+            4.0,
+            f32::NAN, // no score
         ];
         let mut out = vec![];
         nms_inside(&boxes, &[0, 0, 16, 0, 0], 0, 0.1, &letterbox(), &mut out).expect("right size");

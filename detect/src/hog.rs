@@ -79,10 +79,16 @@ impl Detector for HogDetector {
         picture.with_mat(|source| {
             let stride = Size::new(8, 8);
             let padding = Size::new(16, 16);
-            hog.detect_multi_scale_weights(source, found, weights, 0.0, stride, padding, 1.05, 2.0, false)
+            hog.detect_multi_scale_weights(
+                source, found, weights, 0.0, stride, padding, 1.05, 2.0, false,
+            )
         })?;
         let inferred = Instant::now();
-        let boxes = self.found.iter().zip(self.weights.iter()).map(|(window, margin)| person(window, margin));
+        let boxes = self
+            .found
+            .iter()
+            .zip(self.weights.iter())
+            .map(|(window, margin)| person(window, margin));
         out.extend(boxes.filter(|found| found.score > self.min_score));
         nms::suppress(out, self.nms_iou);
         cut_to_picture(out, picture);

@@ -108,3 +108,38 @@ impl JpegDecoder {
         Picture::from_mat(&self.decoded).map_err(|_: PictureError| JpegError::Undecodable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_size_or_an_error(tail in prop::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = [&[0xff, 0xd8, 0xff], tail.as_slice()].concat();
+            if let Ok((width, height)) = size(&bytes) {
+                prop_assert!(width > 0 && height > 0 && width <= MAX_SIDE_PX && height <= MAX_SIDE_PX);
+            }
+        }
+
+        #[test]
+        fn segments_before_the_header_are_passed_over(
+            segments in prop::collection::vec((0xe0u8..=0xef, prop::collection::vec(any::<u8>(), 0..50)), 0..5),
+            width in 1u16..4000, height in 1u16..4000, fill in 0usize..3,
+        ) {
+            let mut bytes = vec![0xff, 0xd8];
+            for (marker, content) in segments {
+                bytes.extend(std::iter::repeat_n(0xff, 1 + fill));
+                bytes.push(marker);
+                bytes.extend((content.len() as u16 + 2).to_be_bytes());
+                bytes.extend(content);
+            }
+            bytes.extend([0xff, 0xc2, 0, 11, 8]);
+            bytes.extend(height.to_be_bytes());
+            bytes.extend(width.to_be_bytes());
+            prop_assert_eq!(size(&bytes), Ok((u32::from(width), u32::from(height))));
+        }
+    }
+}

@@ -321,7 +321,7 @@ fn input_size(
         Some(Decoder::Yolox { strides, .. }) => strides,
         _ => &[],
     };
-    let odd_stride = |side: u32| strides.iter().find(|stride| side % **stride != 0);
+    let odd_stride = |side: u32| strides.iter().find(|stride| !side.is_multiple_of(**stride));
     match (input.width, input.height, input.multiple_of, input.longest_side) {
         (Some(width), Some(height), None, None) => {
             for (key, side) in [("input.width", width), ("input.height", height)] {

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn only_the_best_candidates_are_looked_at() {
-        let far_apart = |i: usize| boxed(20.0 * i as f32, 20.0 * i as f32 + 10.0, i as f32 / 5000.0, 0);
+        let far_apart =
+            |i: usize| boxed(20.0 * i as f32, 20.0 * i as f32 + 10.0, i as f32 / 5000.0, 0);
         let mut boxes: Vec<_> = (0..MAX_CANDIDATES + 500).map(far_apart).collect();
         suppress(&mut boxes, 0.5);
         assert_eq!(boxes.len(), MAX_CANDIDATES);

@@ -42,7 +42,8 @@ impl OnnxDetector {
             path: model.path.clone(),
             reason: runtime::one_line(error.message()),
         };
-        let mut builder = SessionBuilder::new(environment).and_then(single_threaded).map_err(not_onnx)?;
+        let mut builder =
+            SessionBuilder::new(environment).and_then(single_threaded).map_err(not_onnx)?;
         let session = builder.commit_from_memory(&model.bytes).map_err(not_onnx)?;
         let manifest = &model.manifest;
         check_graph(&session, manifest)
@@ -106,7 +107,14 @@ impl Detector for OnnxDetector {
                 let labels = outputs.get(labels).ok_or(absent("labels"))?;
                 let (_, boxes) = boxes.try_extract_tensor()?;
                 let (_, labels) = labels.try_extract_tensor()?;
-                decode::nms_inside(boxes, labels, self.person_class, self.min_score, &letterbox, out)?;
+                decode::nms_inside(
+                    boxes,
+                    labels,
+                    self.person_class,
+                    self.min_score,
+                    &letterbox,
+                    out,
+                )?;
             }
         }
         nms::suppress(out, self.nms_iou);
@@ -205,11 +213,19 @@ fn check_graph(session: &Session, manifest: &Manifest) -> Result<(), String> {
                 element: TensorElementType::Float32,
                 dimensions: vec![Is(1), Any, Is(5)],
             },
-            Expected { name: labels, element: TensorElementType::Int64, dimensions: vec![Is(1), Any] },
+            Expected {
+                name: labels,
+                element: TensorElementType::Int64,
+                dimensions: vec![Is(1), Any],
+            },
         ],
     };
     if session.inputs().len() != 1 {
-        return Err(format!("it has {} inputs ({}) instead of one", session.inputs().len(), names(session.inputs())));
+        return Err(format!(
+            "it has {} inputs ({}) instead of one",
+            session.inputs().len(),
+            names(session.inputs())
+        ));
     }
     check_tensor("input", session.inputs(), &input)?;
     outputs.iter().try_for_each(|expected| check_tensor("output", session.outputs(), expected))
@@ -220,7 +236,9 @@ fn check_tensor(kind: &str, present: &[Outlet], expected: &Expected<'_>) -> Resu
     let Some(outlet) = present.iter().find(|outlet| outlet.name() == name) else {
         return Err(format!("it has no {kind} `{name}`, it has {}", names(present)));
     };
-    let (Some(element), Some(shape)) = (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape()) else {
+    let (Some(element), Some(shape)) =
+        (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape())
+    else {
         return Err(format!("its {kind} `{name}` is not a tensor"));
     };
     if element != expected.element {
@@ -228,13 +246,19 @@ fn check_tensor(kind: &str, present: &[Outlet], expected: &Expected<'_>) -> Resu
     }
     let wanted = &expected.dimensions;
     if shape.len() != wanted.len() {
-        return Err(format!("its {kind} `{name}` has {} dimensions, not {}", shape.len(), wanted.len()));
+        return Err(format!(
+            "its {kind} `{name}` has {} dimensions, not {}",
+            shape.len(),
+            wanted.len()
+        ));
     }
     for (place, (&found, wanted)) in shape.iter().zip(wanted.iter().copied()).enumerate() {
         let place = place + 1;
         match wanted {
             Dimension::Is(size) if found >= 0 && found != i64::from(size) => {
-                return Err(format!("dimension {place} of its {kind} `{name}` is {found}, not {size}"));
+                return Err(format!(
+                    "dimension {place} of its {kind} `{name}` is {found}, not {size}"
+                ));
             }
             Dimension::Free if found >= 0 => {
                 return Err(format!(

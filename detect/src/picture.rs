@@ -18,7 +18,9 @@ pub enum PictureError {
         height: u32,
     },
     /// Rows overlap, or the buffer ends too early.
-    #[error("{got} bytes with rows of {stride} bytes do not hold {width}×{height} pixels of three bytes")]
+    #[error(
+        "{got} bytes with rows of {stride} bytes do not hold {width}×{height} pixels of three bytes"
+    )]
     Bytes {
         /// Width in pixels.
         width: u32,
@@ -52,11 +54,17 @@ pub struct Picture<'a> {
 impl<'a> Picture<'a> {
     /// A view of `bytes`, which hold `height` rows of `stride` bytes each, of which the first
     /// `3 * width` are pixels.
-    pub fn new(width: u32, height: u32, stride: usize, bytes: &'a [u8]) -> Result<Self, PictureError> {
+    pub fn new(
+        width: u32,
+        height: u32,
+        stride: usize,
+        bytes: &'a [u8],
+    ) -> Result<Self, PictureError> {
         if width == 0 || height == 0 || width > MAX_SIDE_PX || height > MAX_SIDE_PX {
             return Err(PictureError::Size { width, height });
         }
-        let enough = (height as usize).checked_mul(stride).is_some_and(|needed| needed <= bytes.len());
+        let enough =
+            (height as usize).checked_mul(stride).is_some_and(|needed| needed <= bytes.len());
         if stride < 3 * width as usize || i32::try_from(stride).is_err() || !enough {
             return Err(PictureError::Bytes { width, height, stride, got: bytes.len() });
         }

@@ -50,7 +50,7 @@ pub struct DetectionsOfPicture {
 pub struct PoolSettings {
     /// Number of detectors; none means one per core.
     pub detectors: Option<usize>,
-    /// Decode JPEGs to half their size when even that is no smaller than what the network sees.
+    /// Decode JPEGs to half their size when the network sees them at half their size or less.
     /// Spares most of the decoding; boxes differ by fractions of a pixel. Off by default.
     pub halve_large_jpegs: bool,
 }
@@ -155,7 +155,7 @@ impl Worker {
                 let started = std::time::Instant::now();
                 let (width, height) = jpeg::size(jpeg)?;
                 let seen = self.detector.input_size(width, height);
-                let halved = halve && half(width) >= seen.0 && half(height) >= seen.1;
+                let halved = halve && at_most_half((width, height), seen);
                 let decoded = self.decoder.decode(jpeg, halved)?;
                 let decode_us = micros(started, std::time::Instant::now());
                 let timings = self.detector.detect(&decoded, &mut boxes)?;
@@ -172,8 +172,9 @@ impl Worker {
     }
 }
 
-fn half(side: u32) -> u32 {
-    side.div_ceil(2)
+/// Whether a picture fitted into what the network sees shrinks to half or less.
+fn at_most_half((width, height): (u32, u32), (seen_width, seen_height): (u32, u32)) -> bool {
+    2 * seen_width <= width || 2 * seen_height <= height
 }
 
 fn stretched(found: BoundingBox, x: f32, y: f32) -> BoundingBox {

@@ -154,11 +154,14 @@ mod tests {
             let byte = if channels == ChannelOrder::Bgr { channel } else { 2 - channel };
             for y in 0..height {
                 for x in 0..width {
-                    let (inner_x, inner_y) =
-                        (x.wrapping_sub(letterbox.left as usize), y.wrapping_sub(letterbox.top as usize));
+                    let (inner_x, inner_y) = (
+                        x.wrapping_sub(letterbox.left as usize),
+                        y.wrapping_sub(letterbox.top as usize),
+                    );
                     let inside = inner_x < letterbox.content_width as usize
                         && inner_y < letterbox.content_height as usize;
-                    let level = if inside { rows[inner_y * stride + 3 * inner_x + byte] } else { pad };
+                    let level =
+                        if inside { rows[inner_y * stride + 3 * inner_x + byte] } else { pad };
                     input[channel * width * height + y * width + x] =
                         (f32::from(level) - MEAN[channel]) / STD[channel];
                 }
@@ -194,7 +197,8 @@ mod tests {
     fn a_padded_row_is_scaled_like_a_tight_one() {
         let manifest = crate::known::manifest("yolox_nano_416x416").expect("built in");
         let tight: Vec<u8> = (0..30 * 20 * 3).map(|i| (i * 7 % 251) as u8).collect();
-        let padded: Vec<u8> = tight.chunks(90).flat_map(|row| [row, &[9, 9, 9, 9]].concat()).collect();
+        let padded: Vec<u8> =
+            tight.chunks(90).flat_map(|row| [row, &[9, 9, 9, 9]].concat()).collect();
         let size = InputSize::Fixed { width: 64, height: 64 };
         let fill = |picture: Picture<'_>| {
             let mut preparer = Preparer::new(&manifest, size.clone());

@@ -173,12 +173,16 @@ mod tests {
     fn a_named_model_that_is_not_there_is_not_replaced() {
         let folder = folder(&["yolox_nano.onnx"]);
         let missing = resolve(Some(Path::new("absent")), None, folder.path()).expect_err("missing");
-        assert!(missing.to_string().starts_with("no model absent: it is neither a file"), "{missing}");
+        assert!(
+            missing.to_string().starts_with("no model absent: it is neither a file"),
+            "{missing}"
+        );
     }
 
     #[test]
     fn the_first_whose_manifest_is_known_is_taken_from_the_folder() {
-        let folder = folder(&["a_stranger.onnx", "notes.txt", "z.onnx", "z.toml", "yolox_nano.onnx"]);
+        let folder =
+            folder(&["a_stranger.onnx", "notes.txt", "z.onnx", "z.toml", "yolox_nano.onnx"]);
         let first = resolve(None, None, folder.path()).expect("found");
         let path = folder.path().join("yolox_nano.onnx");
         assert_eq!(first, ModelChoice::Onnx { path, chosen: Chosen::FirstInFolder });

@@ -1,6 +1,7 @@
 //! ONNX Runtime as a shared library, found and loaded when the first model needs it.
 
 use std::env;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -109,7 +110,7 @@ fn load(library: &Library) -> Result<Environment, RuntimeError> {
         _ => RuntimeError::Unusable { path: path.to_owned(), reason },
     };
     let environment = ort::init_from(path)
-        .map_err(|error| unusable(one_line(&error.to_string())))?
+        .map_err(|error| unusable(load_reason(&error)))?
         .with_name("headcount")
         .with_telemetry(false)
         .with_logger(Arc::new(|level, _category, _id, place, message| match level {
@@ -122,6 +123,17 @@ fn load(library: &Library) -> Result<Environment, RuntimeError> {
     environment.set_log_level(LogLevel::Warning);
     tracing::debug!(path = %path.display(), build = ort::info(), "ONNX Runtime is loaded");
     Ok(environment)
+}
+
+/// The loader's own words; the library around it keeps them in the error's source.
+fn load_reason(error: &ort::LoadDynamicError) -> String {
+    let reason = match error {
+        ort::LoadDynamicError::Dlopen { error, .. } => {
+            error.source().map_or_else(|| error.to_string(), ToString::to_string)
+        }
+        other => other.to_string(),
+    };
+    one_line(&reason)
 }
 
 /// Loads the library and says how it was built, for a report of what this machine has.
@@ -144,7 +156,11 @@ mod tests {
         assert_eq!(in_folder(folder.path()), None);
         let local = folder.path().join(LOCAL_FOLDER);
         std::fs::create_dir_all(&local).expect("made");
-        for name in ["libonnxruntime_providers_shared.so", "libonnxruntime.so.1.24.1", "libonnxruntime.so.1.32.0"] {
+        for name in [
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime.so.1.24.1",
+            "libonnxruntime.so.1.32.0",
+        ] {
             std::fs::write(local.join(name), b"").expect("written");
         }
         assert_eq!(in_folder(folder.path()), Some(local.join("libonnxruntime.so.1.32.0")));
@@ -157,8 +173,13 @@ mod tests {
         std::fs::write(&path, b"not a library").expect("written");
         let refused = load(&Library::Local(path.clone())).expect_err("not a library");
         assert!(matches!(&refused, RuntimeError::Unusable { path: at, .. } if *at == path));
+        assert!(refused.to_string().contains("too short"), "the loader's reason: {refused}");
         assert!(!refused.to_string().contains('\n'), "{refused}");
-        let missing = load(&Library::System("libonnxruntime_of_nobody.so".into())).expect_err("not there");
-        assert!(missing.to_string().starts_with("ONNX Runtime is not there: set ORT_DYLIB_PATH"), "{missing}");
+        let missing =
+            load(&Library::System("libonnxruntime_of_nobody.so".into())).expect_err("not there");
+        assert!(
+            missing.to_string().starts_with("ONNX Runtime is not there: set ORT_DYLIB_PATH"),
+            "{missing}"
+        );
     }
 }

@@ -40,7 +40,8 @@ pub fn detector(name: &str, settings: &DetectorSettings) -> Option<OnnxDetector>
 /// A picture of a clip, counted from 0.
 pub fn frame(clip: &str, number: usize) -> Option<Mat> {
     let path = data()?.join("clips").join(clip);
-    let mut video = VideoCapture::from_file(path.to_str().expect("UTF-8"), CAP_ANY).expect("a reader");
+    let mut video =
+        VideoCapture::from_file(path.to_str().expect("UTF-8"), CAP_ANY).expect("a reader");
     assert!(video.is_opened().expect("asked"), "{} does not open", path.display());
     let mut picture = Mat::default();
     for _ in 0..=number {
