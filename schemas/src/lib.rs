@@ -6,12 +6,13 @@
 //! * [`registry`] is the fixed set of schema ids that `api` serves to Confluent-compatible clients.
 //! * [`ids`] makes the deterministic event ids that let a replay change nothing.
 //! * [`camera`] is a camera's configuration and the rules that it must obey.
-//! * `migrations/` holds the database schema, a contract like the others.
+//! * [`migrations`] is the database schema, a contract like the others.
 
 pub mod camera;
 pub mod codec;
 pub mod events;
 pub mod ids;
+pub mod migrations;
 pub mod registry;
 pub mod topic;
 

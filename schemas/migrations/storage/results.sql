@@ -1,0 +1,96 @@
+-- The answers at one granularity, the same on both flavours. {suffix} is 1m, 1h or 1d, {width} the
+-- bucket's interval, {seconds} its length.
+--
+-- A line or zone has a row in every bucket in which a version of the configuration that has it was
+-- watched for any time: zeros in such a row are real. Where nobody watched there is no row.
+-- `coverage` is the share of the bucket that was watched; below 1 the counts are a lower bound.
+
+CREATE OR REPLACE VIEW line_results_{suffix} AS
+SELECT tenant_id, camera_id, line_name, bucket,
+       sum(in_count)::bigint  AS in_count,
+       sum(out_count)::bigint AS out_count,
+       least(sum(covered_s) / {seconds}, 1) AS coverage
+FROM (
+    SELECT c.tenant_id, c.camera_id, l.line_name, c.bucket,
+           0::bigint AS in_count, 0::bigint AS out_count, c.covered_s
+    FROM coverage_{suffix} c
+    JOIN camera_lines l USING (tenant_id, camera_id, geometry_version)
+    UNION ALL
+    SELECT tenant_id, camera_id, line_name, bucket, in_count, out_count, 0
+    FROM crossings_{suffix}
+) AS parts
+GROUP BY tenant_id, camera_id, line_name, bucket;
+
+-- Each occupancy row knows what lies between its own first and last record. What the last record of
+-- the bucket before said holds until the first here, and the last here until the bucket's
+-- end, if the same stream goes on in the next bucket.
+CREATE OR REPLACE VIEW zone_results_{suffix} AS
+SELECT tenant_id, camera_id, scope, zone_name, bucket,
+       least(sum(covered_s) / {seconds}, 1) AS coverage,
+       min(min_people) AS occupancy_min,
+       max(max_people) AS occupancy_max,
+       sum(person_s) / nullif(sum(known_s), 0) AS occupancy_mean,
+       CASE scope WHEN 'zone' THEN coalesce(sum(entries), 0)::bigint END   AS entries,
+       CASE scope WHEN 'zone' THEN coalesce(sum(exits), 0)::bigint END     AS exits,
+       CASE scope WHEN 'zone' THEN coalesce(sum(lost), 0)::bigint END      AS lost,
+       CASE scope WHEN 'zone' THEN coalesce(sum(abandoned), 0)::bigint END AS abandoned,
+       max(dwell_mean_s) AS dwell_mean_s,
+       max(dwell_p50_s)  AS dwell_p50_s,
+       max(dwell_p95_s)  AS dwell_p95_s
+FROM (
+    SELECT c.tenant_id, c.camera_id, z.scope, z.zone_name, c.bucket, c.covered_s,
+           NULL::integer AS min_people, NULL::integer AS max_people,
+           NULL::double precision AS person_s, NULL::double precision AS known_s,
+           NULL::bigint AS entries, NULL::bigint AS exits, NULL::bigint AS lost, NULL::bigint AS abandoned,
+           NULL::double precision AS dwell_mean_s, NULL::double precision AS dwell_p50_s,
+           NULL::double precision AS dwell_p95_s
+    FROM coverage_{suffix} c
+    JOIN camera_zones z USING (tenant_id, camera_id, geometry_version)
+    UNION ALL
+    SELECT tenant_id, camera_id, 'zone', zone_name, bucket, 0, NULL, NULL, NULL, NULL,
+           entries, exits, lost, abandoned, dwell_mean_s, dwell_p50_s, dwell_p95_s
+    FROM visits_{suffix}
+    UNION ALL
+    SELECT o.tenant_id, o.camera_id, o.scope, o.zone_name, o.bucket, 0,
+           CASE WHEN o.first_at > o.bucket THEN least(o.min_people, before.last_people) ELSE o.min_people END,
+           CASE WHEN o.first_at > o.bucket THEN greatest(o.max_people, before.last_people) ELSE o.max_people END,
+           o.person_s
+               + coalesce(before.last_people * extract(epoch FROM o.first_at - o.bucket)::double precision, 0)
+               + CASE WHEN after.bucket IS NULL THEN 0 ELSE
+                     o.last_people * extract(epoch FROM o.bucket + INTERVAL '{width}' - o.last_at)::double precision
+                 END,
+           extract(epoch FROM
+               CASE WHEN after.bucket IS NULL THEN o.last_at ELSE o.bucket + INTERVAL '{width}' END
+               - CASE WHEN before.bucket IS NULL THEN o.first_at ELSE o.bucket END)::double precision,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM occupancy_{suffix} o
+    LEFT JOIN occupancy_{suffix} before
+        ON before.tenant_id = o.tenant_id AND before.camera_id = o.camera_id AND before.scope = o.scope
+        AND before.zone_name = o.zone_name AND before.epoch = o.epoch
+        AND before.bucket = o.bucket - INTERVAL '{width}'
+    LEFT JOIN occupancy_{suffix} after
+        ON after.tenant_id = o.tenant_id AND after.camera_id = o.camera_id AND after.scope = o.scope
+        AND after.zone_name = o.zone_name AND after.epoch = o.epoch
+        AND after.bucket = o.bucket + INTERVAL '{width}'
+) AS parts
+GROUP BY tenant_id, camera_id, scope, zone_name, bucket;
+
+CREATE OR REPLACE VIEW analytics_{suffix} AS
+SELECT tenant_id, camera_id, bucket, 'camera'::text AS scope, camera_id AS name,
+       least(sum(covered_s) / {seconds}, 1) AS coverage, sum(frames)::bigint AS frames,
+       NULL::bigint AS in_count, NULL::bigint AS out_count,
+       NULL::integer AS occupancy_min, NULL::integer AS occupancy_max, NULL::double precision AS occupancy_mean,
+       NULL::bigint AS entries, NULL::bigint AS exits, NULL::bigint AS lost, NULL::bigint AS abandoned,
+       NULL::double precision AS dwell_mean_s, NULL::double precision AS dwell_p50_s,
+       NULL::double precision AS dwell_p95_s
+FROM coverage_{suffix}
+GROUP BY tenant_id, camera_id, bucket
+UNION ALL
+SELECT tenant_id, camera_id, bucket, 'line', line_name, coverage, NULL, in_count, out_count,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM line_results_{suffix}
+UNION ALL
+SELECT tenant_id, camera_id, bucket, scope, zone_name, coverage, NULL, NULL, NULL,
+       occupancy_min, occupancy_max, occupancy_mean, entries, exits, lost, abandoned,
+       dwell_mean_s, dwell_p50_s, dwell_p95_s
+FROM zone_results_{suffix};
