@@ -1,5 +1,7 @@
 //! The seam between those who have pictures and those who find people in them.
 
+use std::time::Instant;
+
 use headcount_schemas::events::BoundingBox;
 
 use crate::decode::OutputError;
@@ -32,6 +34,10 @@ pub struct Timings {
     pub infer_us: u32,
     /// From tensors to boxes.
     pub postprocess_us: u32,
+}
+
+pub(crate) fn micros(from: Instant, to: Instant) -> u32 {
+    u32::try_from(to.duration_since(from).as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Choices that may override a model's manifest.

@@ -9,10 +9,10 @@ use opencv::objdetect::{HOGDescriptor, HOGDescriptorTrait, HOGDescriptorTraitCon
 use sha2::{Digest, Sha256};
 
 use crate::decode::PERSON;
-use crate::detector::{DetectError, Detector, DetectorSettings, Timings};
+use crate::detector::{DetectError, Detector, DetectorSettings, Timings, micros};
+use crate::letterbox;
 use crate::model::{ModelError, hex};
 use crate::nms;
-use crate::onnx::{cut_to_picture, micros};
 use crate::picture::{self, Picture};
 
 /// Histograms of oriented gradients with a linear classifier (Dalal and Triggs, CVPR 2005), as
@@ -91,7 +91,7 @@ impl Detector for HogDetector {
             .map(|(window, margin)| person(window, margin));
         out.extend(boxes.filter(|found| found.score > self.min_score));
         nms::suppress(out, self.nms_iou);
-        cut_to_picture(out, picture);
+        letterbox::cut(out, picture.width(), picture.height());
         Ok(Timings {
             prepare_us: 0,
             infer_us: micros(started, inferred),

@@ -81,17 +81,28 @@ pub fn input_size(size: &InputSize, (picture_width, picture_height): (u32, u32))
     }
 }
 
-/// Cuts a box to the picture. Nothing when nothing of it is inside.
-pub fn clip(found: BoundingBox, width: u32, height: u32) -> Option<BoundingBox> {
+/// Cuts boxes to a picture, in place; those of which nothing is inside are dropped.
+pub fn cut(boxes: &mut Vec<BoundingBox>, width: u32, height: u32) {
+    boxes.retain_mut(|found| match clip(*found, width, height) {
+        Some(inside) => {
+            *found = inside;
+            true
+        }
+        None => false,
+    });
+}
+
+/// Cuts a box to a picture. Nothing when nothing of it is inside.
+fn clip(found: BoundingBox, width: u32, height: u32) -> Option<BoundingBox> {
     let (width, height) = (width as f32, height as f32);
-    let cut = BoundingBox {
+    let inside = BoundingBox {
         x1: found.x1.clamp(0.0, width),
         y1: found.y1.clamp(0.0, height),
         x2: found.x2.clamp(0.0, width),
         y2: found.y2.clamp(0.0, height),
         ..found
     };
-    (cut.x2 > cut.x1 && cut.y2 > cut.y1).then_some(cut)
+    (inside.x2 > inside.x1 && inside.y2 > inside.y1).then_some(inside)
 }
 
 #[cfg(test)]
@@ -151,7 +162,9 @@ mod tests {
     #[case::inverted([5.0, 5.0, 3.0, 7.0], None)]
     fn boxes_are_cut_to_the_picture(#[case] given: [f32; 4], #[case] expected: Option<[f32; 4]>) {
         let [x1, y1, x2, y2] = given;
-        let cut = clip(BoundingBox { x1, y1, x2, y2, score: 0.5, class: 0 }, 10, 20);
-        assert_eq!(cut.map(|b| [b.x1, b.y1, b.x2, b.y2]), expected);
+        let mut boxes = vec![BoundingBox { x1, y1, x2, y2, score: 0.5, class: 0 }];
+        cut(&mut boxes, 10, 20);
+        let corners = boxes.first().map(|found| [found.x1, found.y1, found.x2, found.y2]);
+        assert_eq!(corners, expected);
     }
 }

@@ -1,7 +1,27 @@
 //! What a model expects and gives, as a small TOML file beside it.
 //!
 //! `yolox_nano.onnx` is described by `yolox_nano.toml` in the same folder; `manifests/` in this
-//! crate holds those of the models that are known by name.
+//! crate holds those of the models that are known by name. All keys are required unless the table
+//! says otherwise, and no others are allowed.
+//!
+//! | key | meaning |
+//! | --- | --- |
+//! | `name` | short name: letters, digits, `.`, `_`, `-` |
+//! | `input.name` | name of the input tensor, 1 × 3 × height × width of 32-bit floats |
+//! | `input.layout` | `"nchw"` |
+//! | `input.channels` | `"bgr"` or `"rgb"` |
+//! | `input.mean`, `input.std` | per channel, in that order: the network gets `(level - mean) / std` for levels of 0 to 255 |
+//! | `input.width`, `input.height` | pixels, for a network of one size; or else |
+//! | `input.multiple_of`, `input.longest_side` | pixels, for a network that takes any size: the input follows the picture's aspect |
+//! | `letterbox.pad` | grey level of the padding, 0 to 255, before normalisation |
+//! | `letterbox.position` | where the picture lies in it: `"top-left"` or `"center"` |
+//! | `output.decoder` | `"yolox"` (relative to the grid), `"yolox-decoded"` (input pixels) or `"nms-inside"` |
+//! | `output.boxes` | name of the output with the boxes |
+//! | `output.labels` | name of the output with the class indices; only with `nms-inside` |
+//! | `output.classes`, `output.strides` | number of classes, strides of the grids; only with YOLOX decoders |
+//! | `people.class` | class index of people |
+//! | `people.min_score` | boxes below are dropped, 0 to 1 |
+//! | `people.nms_iou` | of two boxes that overlap by more the weaker is dropped, 0 to 1 |
 
 use std::ops::Range;
 
@@ -142,6 +162,7 @@ pub struct KeyProblem {
     pub problem: String,
 }
 
+/// The text as it is written; [`Manifest`] is what it means.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {

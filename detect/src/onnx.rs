@@ -8,7 +8,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 
 use crate::decode::{self, OutputError, YoloxHead};
-use crate::detector::{DetectError, Detector, DetectorSettings, Timings};
+use crate::detector::{DetectError, Detector, DetectorSettings, Timings, micros};
 use crate::letterbox;
 use crate::manifest::{Decoder, InputSize, Manifest};
 use crate::model::{Model, ModelError};
@@ -118,7 +118,7 @@ impl Detector for OnnxDetector {
             }
         }
         nms::suppress(out, self.nms_iou);
-        cut_to_picture(out, picture);
+        letterbox::cut(out, picture.width(), picture.height());
         Ok(Timings {
             prepare_us: micros(started, prepared),
             infer_us: micros(prepared, inferred),
@@ -154,22 +154,7 @@ fn absent(output: &'static str) -> OutputError {
     OutputError { output, expected: 1, got: 0 }
 }
 
-/// Cuts all boxes to the picture, in place, dropping those that lie outside.
-pub(crate) fn cut_to_picture(boxes: &mut Vec<BoundingBox>, picture: &Picture<'_>) {
-    boxes.retain_mut(|found| match letterbox::clip(*found, picture.width(), picture.height()) {
-        Some(cut) => {
-            *found = cut;
-            true
-        }
-        None => false,
-    });
-}
-
-pub(crate) fn micros(from: Instant, to: Instant) -> u32 {
-    u32::try_from(to.duration_since(from).as_micros()).unwrap_or(u32::MAX)
-}
-
-/// What a tensor of the graph must look like; a dimension of `None` must be free.
+/// What a tensor of the graph must look like.
 struct Expected<'a> {
     name: &'a str,
     element: TensorElementType,

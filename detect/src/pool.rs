@@ -1,14 +1,14 @@
 //! As many detectors as cores, shared by all cameras, away from the async threads.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use deadpool::unmanaged::{Pool, PoolError};
 use headcount_schemas::events::BoundingBox;
 
-use crate::detector::{DetectError, Detector, DetectorSettings, Timings};
+use crate::detector::{DetectError, Detector, DetectorSettings, Timings, micros};
 use crate::jpeg::{self, JpegDecoder};
 use crate::model::ModelError;
-use crate::onnx::micros;
 use crate::picture::Picture;
 use crate::resolve::ModelChoice;
 
@@ -152,12 +152,12 @@ impl Worker {
                 Ok(DetectionsOfPicture { width, height, boxes, model, decode_us: 0, timings })
             }
             PictureInput::Jpeg(jpeg) => {
-                let started = std::time::Instant::now();
+                let started = Instant::now();
                 let (width, height) = jpeg::size(jpeg)?;
                 let seen = self.detector.input_size(width, height);
                 let halved = halve && at_most_half((width, height), seen);
                 let decoded = self.decoder.decode(jpeg, halved)?;
-                let decode_us = micros(started, std::time::Instant::now());
+                let decode_us = micros(started, Instant::now());
                 let timings = self.detector.detect(&decoded, &mut boxes)?;
                 if (decoded.width(), decoded.height()) != (width, height) {
                     let x = width as f32 / decoded.width() as f32;
