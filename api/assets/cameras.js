@@ -35,7 +35,7 @@ const share = (value) => (value === null || value === undefined ? "–" : Math.r
 
 async function row(camera) {
   const base = API + "/" + encodeURIComponent(camera.camera_id);
-  const today = (await get(base + "/counting?limit=1")).today;
+  const today = (await get(base + "/counting?limit=1")).totals;
   const element = document.createElement("tr");
   const links = document.createElement("td");
   for (const part of ["counting", "detections", "analytics", "health"]) {
@@ -45,8 +45,8 @@ async function row(camera) {
   element.append(
     cell(camera.camera_name),
     cell(camera.status === null ? "unknown" : camera.status),
-    cell(number(today.in), "number"),
-    cell(number(today.out), "number"),
+    cell(number(today.in_count), "number"),
+    cell(number(today.out_count), "number"),
     cell(share(today.coverage), "number"),
     links,
   );

@@ -3,16 +3,18 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use headcount_schemas::CameraKey;
 
 use crate::answers::Pagination;
 use crate::cursor::Cursor;
 use crate::endpoints::Endpoint;
-use crate::parameters::Query;
-use crate::problem::{Code, Problem};
+use crate::parameters::{NOT_A_CURSOR, Query};
+use crate::problem::{Code, Fault, Place, Problem};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::timestamp::Timestamp;
 
 /// Who asks, and for what. Extracting it checks everything that the endpoint declares.
 #[derive(Debug)]
@@ -51,6 +53,24 @@ impl Call {
     /// Rows to fetch: one more than the page holds tells whether another page follows.
     pub fn fetch_limit(&self) -> i64 {
         i64::from(self.query.limit) + 1
+    }
+
+    /// Where the page before ended: the time and, read by `key`, what tells rows of one time apart.
+    ///
+    /// Only a forged cursor has a key that `key` cannot read; it is refused like any other.
+    pub fn after<K>(
+        &self,
+        key: impl FnOnce(&[String]) -> Option<K>,
+    ) -> Result<Option<(Timestamp, K)>, Problem> {
+        let Some(cursor) = &self.query.cursor else { return Ok(None) };
+        let at = Timestamp::from_micros(cursor.at_us);
+        match (at, key(&cursor.key)) {
+            (Some(at), Some(key)) => Ok(Some((at, key))),
+            _ => Err(Problem::invalid(vec![Fault {
+                place: Place::Parameter("cursor".to_owned()),
+                message: NOT_A_CURSOR.to_owned(),
+            }])),
+        }
     }
 
     /// Cuts `rows`, fetched up to [`Call::fetch_limit`], to the page. `position` is a row's time
@@ -94,5 +114,13 @@ impl<S: Send + Sync> FromRequestParts<S> for CameraId {
             Ok(Path(id)) => Err(Problem::camera_not_found(&id)),
             Err(_) => Err(Problem::camera_not_found("")),
         }
+    }
+}
+
+/// Reads a cursor's key that is one event id; for [`Call::after`].
+pub fn uuid_key(key: &[String]) -> Option<Uuid> {
+    match key {
+        [id] => Uuid::parse_str(id).ok(),
+        _ => None,
     }
 }

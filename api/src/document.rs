@@ -23,6 +23,9 @@ use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 
 const JSON: &str = "application/json";
 
+/// Says why it fails in the same words in which it says that all is well.
+const READINESS: &str = "/readyz";
+
 const DESCRIPTION: &str = "\
 Cameras go in, counts come out. Times are RFC 3339, UTC, with microseconds; ranges are half open. \
 Collections come in pages: follow `next_cursor`, or the `Link` header, until it is null. Unknown is \
@@ -47,6 +50,15 @@ impl Answer {
     /// JSON of type `T`.
     pub(crate) const fn json<T: ToSchema>() -> Self {
         Self { content_type: JSON, schema: reference::<T> }
+    }
+
+    /// JSON of type `F`, a frame around rows of type `T`, of which each is a component.
+    pub(crate) const fn json_of<F: ToSchema, T: ToSchema>() -> Self {
+        let schema = |schemas: &mut Schemas| {
+            reference::<T>(schemas);
+            reference::<F>(schemas)
+        };
+        Self { content_type: JSON, schema }
     }
 
     /// JSON of type `T` under the registry's content type.
@@ -188,7 +200,9 @@ fn operation(
             operation = operation.response("422", failed("42202: not a version"));
         }
     }
-    if !endpoint.tables.is_empty() {
+    if endpoint.path == READINESS {
+        operation = operation.response("503", success(endpoint, schemas));
+    } else if !endpoint.tables.is_empty() {
         operation = operation.response("503", failed("The database is away; try again later"));
     }
     operation

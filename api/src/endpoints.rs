@@ -10,8 +10,9 @@
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 
+use crate::answers::{CameraPage, One, Page};
 use crate::document::Answer;
-use crate::handlers::{operations, registry};
+use crate::handlers::{analytics, cameras, counting, detections, health, operations, registry};
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{self, Cursor, Direction, From, Granularity, Limit, Line, To, Zone};
 use crate::state::ApiState;
@@ -229,6 +230,134 @@ const fn get(
 /// Every endpoint.
 pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
+        summary: "Cameras, by id",
+        description: "All that are configured, also those that are not read at the moment.",
+        tables: &["camera_configurations", "camera_health"],
+        roles: EVERYONE,
+        cache_lifetime_s: 5,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor],
+        ..get(
+            "listCameras",
+            "/api/v1/cameras",
+            Service::Camera,
+            Answer::json_of::<Page<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, cameras::list),
+        )
+    },
+    Endpoint {
+        summary: "One camera",
+        tables: &["camera_configurations", "camera_health"],
+        roles: EVERYONE,
+        cache_lifetime_s: 5,
+        rate_limit: ORDINARY,
+        ..get(
+            "getCamera",
+            "/api/v1/cameras/{id}",
+            Service::Camera,
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, cameras::one),
+        )
+    },
+    Endpoint {
+        summary: "What happened to a camera, newest first",
+        description: "Heartbeats (`running`) are among it.",
+        tables: &["camera_configurations", "camera_health"],
+        roles: EVERYONE,
+        cache_lifetime_s: 1,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listCameraHealth",
+            "/api/v1/cameras/{id}/health",
+            Service::Camera,
+            Answer::json_of::<CameraPage<health::Health>, health::Health>(),
+            |method| on(method, health::list),
+        )
+    },
+    Endpoint {
+        summary: "Crossings per line and bucket, newest first, with their totals",
+        description: "`totals` are those of the range that is asked for, or of today (UTC) without \
+                      `from`. Without `from`, `data` reaches back one day for minutes, 31 for \
+                      hours and 731 for days from the newest minute that was watched.",
+        tables: &["camera_configurations", "counting_results", "coverage_spans"],
+        roles: EVERYONE,
+        cache_lifetime_s: 1,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To, Line, Granularity(&[Minute, Hour, Day])],
+        ..get(
+            "listCountingResults",
+            "/api/v1/cameras/{id}/counting",
+            Service::Counting,
+            Answer::json::<counting::CountingPage>(),
+            |method| on(method, counting::results),
+        )
+    },
+    Endpoint {
+        summary: "Single crossings, newest first, with the running totals of their stream",
+        tables: &["camera_configurations", "counting_events"],
+        roles: EVERYONE,
+        cache_lifetime_s: 1,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To, Line, Direction],
+        ..get(
+            "listCountingEvents",
+            "/api/v1/cameras/{id}/counting/events",
+            Service::Counting,
+            Answer::json_of::<CameraPage<counting::CountingEvent>, counting::CountingEvent>(),
+            |method| on(method, counting::events),
+        )
+    },
+    Endpoint {
+        summary: "People in the pictures of a camera, newest first",
+        tables: &["camera_configurations", "person_detections"],
+        roles: ANALYSTS,
+        cache_lifetime_s: 1,
+        rate_limit: HEAVY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listDetections",
+            "/api/v1/cameras/{id}/detections",
+            Service::Detection,
+            Answer::json_of::<CameraPage<detections::Detection>, detections::Detection>(),
+            |method| on(method, detections::list),
+        )
+    },
+    Endpoint {
+        summary: "A camera, its lines, zones and sites by minute, hour or day, newest first",
+        description: "Without `from`, the answer reaches back one day for minutes, 31 for hours and \
+                      731 for days from the newest minute that was watched.",
+        tables: &["camera_configurations", "realtime_analytics", "historical_analytics"],
+        roles: EVERYONE,
+        cache_lifetime_s: 5,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To, Line, Zone, Granularity(&[Minute, Hour, Day])],
+        ..get(
+            "listAnalytics",
+            "/api/v1/cameras/{id}/analytics",
+            Service::Analytics,
+            Answer::json::<analytics::AnalyticsPage>(),
+            |method| on(method, analytics::list),
+        )
+    },
+    Endpoint {
+        summary: "A camera, its lines, zones and sites by day or hour, newest first",
+        description: "Without `from`, the answer reaches back 31 days for hours and 731 for days \
+                      from the newest minute that was watched.",
+        tables: &["camera_configurations", "historical_analytics"],
+        roles: ANALYSTS,
+        cache_lifetime_s: 60,
+        rate_limit: HEAVY,
+        parameters: &[Limit, Cursor, From, To, Line, Zone, Granularity(&[Day, Hour])],
+        ..get(
+            "listHistoricalAnalytics",
+            "/api/v1/cameras/{id}/analytics/historical",
+            Service::Analytics,
+            Answer::json::<analytics::AnalyticsPage>(),
+            |method| on(method, analytics::list),
+        )
+    },
+    Endpoint {
         summary: "Names of all subjects",
         rate_limit: ORDINARY,
         ..get(
@@ -305,6 +434,18 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::Operations,
             Answer::json::<operations::Alive>(),
             |method| on(method, operations::healthz),
+        )
+    },
+    Endpoint {
+        summary: "Whether requests can be answered",
+        description: "503 while the database does not answer or has tables of another version.",
+        tables: &["_sqlx_migrations"],
+        ..get(
+            "getReadiness",
+            "/readyz",
+            Service::Operations,
+            Answer::json::<operations::Readiness>(),
+            |method| on(method, operations::readyz),
         )
     },
     Endpoint {

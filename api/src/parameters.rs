@@ -24,6 +24,9 @@ pub const MAX_LIMIT: u32 = 1000;
 /// Longest name of a line or zone that a filter takes, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
+/// What is said about a cursor that nobody gave.
+pub(crate) const NOT_A_CURSOR: &str = "is not a cursor that this collection gave";
+
 /// Width of the buckets in an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -211,7 +214,7 @@ impl Query {
             Parameter::Limit => self.limit = limit(value)?,
             Parameter::Cursor => {
                 let cursor = Cursor::decode(operation, value);
-                self.cursor = Some(cursor.ok_or("is not a cursor that this collection gave")?);
+                self.cursor = Some(cursor.ok_or(NOT_A_CURSOR)?);
             }
             Parameter::From => self.from = Some(time(value)?),
             Parameter::To => self.to = Some(time(value)?),

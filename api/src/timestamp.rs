@@ -7,7 +7,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// A point in time as clients see it, such as `2026-03-01T08:15:00.250000Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct Timestamp(pub DateTime<Utc>);
 
 /// Earliest and latest time that a request may name, in whole seconds since 1970: the years 1970 to

@@ -1,0 +1,100 @@
+//! One request, one snapshot of the database; and the conditions that queries share.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Encode, PgPool, Postgres, QueryBuilder, Transaction, Type};
+
+use crate::call::{Call, CameraId};
+use crate::problem::Problem;
+use crate::range::{self, Range};
+use crate::timestamp::Timestamp;
+
+/// All queries of one answer see the same rows.
+pub struct Snapshot {
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl Snapshot {
+    /// Begins. Dropping it ends it; it has nothing to commit.
+    pub async fn begin(pool: &PgPool) -> Result<Self, Problem> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let transaction = pool.begin_with(begin).await?;
+        Ok(Self { transaction })
+    }
+
+    /// Begins, and makes sure that the camera is the tenant's and not
+    /// removed.
+    pub async fn of_camera(
+        pool: &PgPool,
+        call: &Call,
+        CameraId(camera): &CameraId,
+    ) -> Result<Self, Problem> {
+        let mut snapshot = Self::begin(pool).await?;
+        let known: Option<i32> = sqlx::query_scalar(
+            "SELECT 1 FROM camera_configurations \
+             WHERE tenant_id = $1 AND camera_id = $2 AND deleted_at IS NULL",
+        )
+        .bind(call.tenant.as_str())
+        .bind(camera)
+        .fetch_optional(&mut *snapshot.transaction)
+        .await?;
+        known.map(|_| snapshot).ok_or_else(|| Problem::camera_not_found(camera))
+    }
+}
+
+impl std::ops::Deref for Snapshot {
+    type Target = sqlx::PgConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.transaction
+    }
+}
+
+impl std::ops::DerefMut for Snapshot {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.transaction
+    }
+}
+
+/// A query on one camera's rows: `select`, then the condition that every such query needs.
+/// `select` is this program's text and never a client's.
+pub fn of_camera(
+    select: &'static str,
+    call: &Call,
+    CameraId(camera): &CameraId,
+) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(select);
+    sql.push(" WHERE tenant_id = ").push_bind(call.tenant.as_str().to_owned());
+    sql.push(" AND camera_id = ").push_bind(camera.clone());
+    sql
+}
+
+/// Adds `condition` and a bound value, where there is one; `condition` is this program's text.
+pub fn push_if<T>(sql: &mut QueryBuilder<Postgres>, condition: &'static str, value: Option<T>)
+where
+    T: for<'q> Encode<'q, Postgres> + Type<Postgres>,
+{
+    if let Some(value) = value {
+        sql.push(condition).push_bind(value);
+    }
+}
+
+/// The range of `call` for an aggregate: what was asked, what the page before had, or the window of
+/// [`range::window`] that ends with the camera's newest watched time.
+pub async fn aggregate_range(
+    snapshot: &mut Snapshot,
+    call: &Call,
+    camera: &CameraId,
+    from_before: Option<Timestamp>,
+) -> Result<Range, Problem> {
+    let to = call.query.to;
+    if let Some(from) = call.query.from.or(from_before) {
+        return Ok(Range { from, to });
+    }
+    let mut sql = of_camera("SELECT until_timestamp FROM coverage_spans", call, camera);
+    push_if(&mut sql, " AND from_timestamp < ", to);
+    sql.push(" ORDER BY from_timestamp DESC LIMIT 1");
+    let newest: Option<DateTime<Utc>> =
+        sql.build_query_scalar().fetch_optional(&mut **snapshot).await?;
+    let until = newest.or(to.map(|to| to.0)).unwrap_or_else(Utc::now);
+    Ok(Range { from: (until - range::window(call.query.granularity)).into(), to })
+}

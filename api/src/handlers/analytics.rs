@@ -1,0 +1,174 @@
+//! Counts, occupancy and dwell by minute, hour and day, newest first.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use sqlx::FromRow;
+use utoipa::ToSchema;
+
+use crate::answers::{Metadata, Pagination, paged};
+use crate::call::{Call, CameraId};
+use crate::database::{self, Snapshot, push_if};
+use crate::parameters::Granularity;
+use crate::problem::Problem;
+use crate::range::Range;
+use crate::state::ApiState;
+use crate::timestamp::Timestamp;
+
+/// One bucket of a camera, or of one of its lines, zones or sites. There is no bucket where nobody
+/// watched. Null does not apply to the scope, or is unknown; it is never a zero.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[schema(example = json!({
+    "metric_timestamp": "2026-03-01T08:15:00.000000Z",
+    "scope": "line",
+    "name": "entrance",
+    "coverage": 0.98,
+    "frames": null,
+    "in_count": 6,
+    "out_count": 4,
+    "occupancy_min": null,
+    "occupancy_max": null,
+    "occupancy_mean": null,
+    "entries": null,
+    "exits": null,
+    "lost": null,
+    "abandoned": null,
+    "dwell_mean_s": null,
+    "dwell_p50_s": null,
+    "dwell_p95_s": null
+}))]
+pub struct Bucket {
+    /// Start of the bucket.
+    pub metric_timestamp: Timestamp,
+    /// `camera`, `line`, `zone` or `site`.
+    pub scope: String,
+    /// Name of the line, zone or site; of the camera, its id.
+    pub name: String,
+    /// Share of the bucket in which the camera was really watched. Below 1, counts are lower bounds.
+    #[schema(minimum = 0, maximum = 1)]
+    pub coverage: f64,
+    /// Camera: pictures analysed.
+    #[schema(required = true)]
+    pub frames: Option<i64>,
+    /// Line: crossings inwards.
+    #[schema(required = true)]
+    pub in_count: Option<i64>,
+    /// Line: crossings outwards.
+    #[schema(required = true)]
+    pub out_count: Option<i64>,
+    /// Zone, site: least people inside.
+    #[schema(required = true)]
+    pub occupancy_min: Option<i32>,
+    /// Zone, site: most people inside.
+    #[schema(required = true)]
+    pub occupancy_max: Option<i32>,
+    /// Zone, site: people inside, averaged over the time for which it is known.
+    #[schema(required = true)]
+    pub occupancy_mean: Option<f64>,
+    /// Zone: people who entered.
+    #[schema(required = true)]
+    pub entries: Option<i64>,
+    /// Zone: people who left.
+    #[schema(required = true)]
+    pub exits: Option<i64>,
+    /// Zone: tracks that ended inside, which are no exits.
+    #[schema(required = true)]
+    pub lost: Option<i64>,
+    /// Zone: people who left a queue without being served.
+    #[schema(required = true)]
+    pub abandoned: Option<i64>,
+    /// Zone: mean dwell of those who left, in seconds.
+    #[schema(required = true)]
+    pub dwell_mean_s: Option<f64>,
+    /// Zone: median dwell of those who left, in seconds.
+    #[schema(required = true)]
+    pub dwell_p50_s: Option<f64>,
+    /// Zone: 95th percentile of the dwell of those who left, in seconds.
+    #[schema(required = true)]
+    pub dwell_p95_s: Option<f64>,
+}
+
+/// A page of buckets.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AnalyticsPage {
+    /// The camera.
+    #[schema(example = "front-door")]
+    pub camera_id: String,
+    /// Width of the buckets.
+    pub granularity: Granularity,
+    /// The time range that was looked at, by the start of the buckets.
+    pub range: Range,
+    /// The buckets, newest first; those of one time by scope and name.
+    pub data: Vec<Bucket>,
+    /// Where the page is in the collection.
+    pub pagination: Pagination,
+    /// About the answer.
+    pub metadata: Metadata,
+}
+
+macro_rules! select {
+    ($view:literal) => {
+        concat!(
+            "SELECT bucket AS metric_timestamp, scope, name, coverage, frames, in_count, out_count, \
+             occupancy_min, occupancy_max, occupancy_mean, entries, exits, lost, abandoned, \
+             dwell_mean_s, dwell_p50_s, dwell_p95_s FROM ",
+            $view
+        )
+    };
+}
+
+/// `GET /api/v1/cameras/{id}/analytics` and `GET /api/v1/cameras/{id}/analytics/historical`, which
+/// differ in the granularities that they declare.
+pub async fn list(
+    State(state): State<ApiState>,
+    call: Call,
+    camera: CameraId,
+) -> Result<Response, Problem> {
+    let after = call.after(|key| match key {
+        [scope, name, from] => Some((scope.clone(), name.clone(), Timestamp::parse(from)?)),
+        _ => None,
+    })?;
+    let mut snapshot = Snapshot::of_camera(&state.pool, &call, &camera).await?;
+    let from_before = after.as_ref().map(|(_, (_, _, from))| *from);
+    let range = database::aggregate_range(&mut snapshot, &call, &camera, from_before).await?;
+
+    let select = match call.query.granularity {
+        Granularity::Minute => select!("analytics_1m"),
+        Granularity::Hour => select!("analytics_1h"),
+        Granularity::Day => select!("analytics_1d"),
+    };
+    let mut sql = database::of_camera(select, &call, &camera);
+    sql.push(" AND bucket >= ").push_bind(range.from);
+    push_if(&mut sql, " AND bucket < ", range.to);
+    match (&call.query.line, &call.query.zone) {
+        (None, None) => {}
+        (line, zone) => {
+            // A line and a zone asked for together are both answered.
+            sql.push(" AND (scope = 'line' AND name = ").push_bind(line.clone());
+            sql.push(" OR scope IN ('zone', 'site') AND name = ").push_bind(zone.clone());
+            sql.push(")");
+        }
+    }
+    if let Some((at, (scope, name, _))) = after {
+        sql.push(" AND bucket <= ").push_bind(at);
+        sql.push(" AND (bucket < ").push_bind(at);
+        sql.push(" OR (scope, name) > (").push_bind(scope);
+        sql.push(", ").push_bind(name).push("))");
+    }
+    sql.push(" ORDER BY bucket DESC, scope, name LIMIT ").push_bind(call.fetch_limit());
+    let mut data: Vec<Bucket> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
+    let pagination = call.paginate(&mut data, |row| {
+        let key = vec![row.scope.clone(), row.name.clone(), range.from.to_string()];
+        (row.metric_timestamp.micros(), key)
+    });
+    let next = pagination.next.clone();
+    let page = AnalyticsPage {
+        camera_id: camera.0,
+        granularity: call.query.granularity,
+        range,
+        data,
+        pagination,
+        metadata: Metadata::now(),
+    };
+    Ok(paged(page, next.as_deref()))
+}
