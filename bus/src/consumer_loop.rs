@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use headcount_schemas::{CodecError, TopicNames};
+use headcount_schemas::{CameraKey, CodecError, Event, TopicNames, decode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,20 @@ impl From<CodecError> for Refused {
     fn from(error: CodecError) -> Self {
         Self(error.to_string())
     }
+}
+
+/// Reads the event that a record is, and checks that it is what its key says: order is only kept per
+/// key, so an event under another camera's key must not be used.
+pub fn read<E: Event>(record: &Record) -> Result<E, Refused> {
+    let value =
+        record.value.as_deref().ok_or_else(|| Refused("a record without a value".into()))?;
+    let event: E = decode(value)?;
+    let CameraKey { tenant, camera } = event.camera_key();
+    let key = CameraKey::new(tenant, camera).map_err(|error| Refused(error.to_string()))?;
+    if record.key.as_deref() != Some(key.to_string().as_bytes()) {
+        return Err(Refused(format!("the record of camera {key} has another key")));
+    }
+    Ok(event)
 }
 
 /// What a stage does with records.

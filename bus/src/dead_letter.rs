@@ -1,6 +1,5 @@
 //! Records nobody could read go to `dead-letters`, with where they came from and why.
 
-use bytes::Bytes;
 use headcount_schemas::events::DeadLetter;
 use headcount_schemas::{CodecError, EventId, Topic, TopicNames, encode};
 
@@ -36,7 +35,7 @@ pub fn bury(
     Ok(OutRecord {
         topic: names.full(Topic::DeadLetters),
         // The key it came with, readable or not, so that one camera's letters stay together.
-        key: record.key.clone().unwrap_or_else(Bytes::new),
+        key: record.key.clone().unwrap_or_default(),
         partition: None,
         value: Some(encode(&letter)?.into()),
     })

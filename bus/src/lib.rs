@@ -12,6 +12,7 @@ pub mod memory;
 pub mod metrics;
 pub mod partitioner;
 pub mod record;
+pub mod supervise;
 pub mod table;
 
 use std::sync::Arc;
