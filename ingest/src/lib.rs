@@ -9,11 +9,18 @@
 //! * [`scale`] and [`encode`] turn a picture into the one JPEG that everything behind works on.
 //! * [`pacing`] holds back files that play in real time and measures rates; [`drop_queue`] is the
 //!   bounded queue between the thread that captures and the task that sends.
+//! * [`stage`] is the shell: one stream per camera, started, changed and stopped by what the
+//!   `cameras` topic says.
 //! * [`health`] says when a camera came up, stalled, changed size, ended or went down.
 
+mod announce;
+mod capture;
+pub mod config;
 pub mod drop_queue;
 pub mod encode;
 pub mod health;
+mod last_frame;
+pub mod metrics;
 pub mod pacing;
 pub mod picture;
 pub mod quiet;
@@ -21,6 +28,8 @@ pub mod reader;
 pub mod resume;
 pub mod scale;
 pub mod source;
+pub mod stage;
+mod stream;
 
 pub use picture::Picture;
 pub use source::{Source, SourceError, open};
