@@ -8,6 +8,7 @@
 //! * [`DetectorPool`] shares detectors between cameras; [`resolve()`] chooses the model; [`store`] keeps
 //!   models on disk.
 
+pub mod config;
 pub mod decode;
 pub mod detector;
 pub mod hog;
@@ -15,6 +16,7 @@ pub mod jpeg;
 pub mod known;
 pub mod letterbox;
 pub mod manifest;
+pub mod metrics;
 pub mod model;
 pub mod nms;
 pub mod onnx;
@@ -23,6 +25,8 @@ pub mod pool;
 pub mod prepare;
 pub mod resolve;
 pub mod runtime;
+pub mod store;
+pub mod stage;
 
 pub use detector::{DetectError, Detector, DetectorSettings, Timings};
 pub use hog::HogDetector;
