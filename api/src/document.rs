@@ -9,8 +9,8 @@ use utoipa::openapi::path::{
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Type};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
-    Required, Response, ResponseBuilder, Schema,
+    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
+    RefOr, Required, Response, ResponseBuilder, Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -52,13 +52,9 @@ impl Answer {
         Self { content_type: JSON, schema: reference::<T> }
     }
 
-    /// JSON of type `F`, a frame around rows of type `T`, of which each is a component.
+    /// JSON of type `F`, which is a frame such as a page around things of type `T`.
     pub(crate) const fn json_of<F: ToSchema, T: ToSchema>() -> Self {
-        let schema = |schemas: &mut Schemas| {
-            reference::<T>(schemas);
-            reference::<F>(schemas)
-        };
-        Self { content_type: JSON, schema }
+        Self { content_type: JSON, schema: framed::<F, T> }
     }
 
     /// JSON of type `T` under the registry's content type.
@@ -92,6 +88,15 @@ fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
     RefOr::Ref(Ref::from_schema_name(name))
 }
 
+/// The name of a generic type says nothing of what is inside, so the component's name does.
+fn framed<F: ToSchema, T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    reference::<T>(schemas);
+    F::schemas(schemas);
+    let name = format!("{}Of{}", F::name(), T::name());
+    schemas.push((name.clone(), F::schema()));
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
 fn inline<T: PartialSchema>(_: &mut Schemas) -> RefOr<Schema> {
     T::schema()
 }
@@ -118,9 +123,8 @@ pub fn openapi() -> OpenApi {
             }
         }
     }
-    let paths = items.into_iter().fold(PathsBuilder::new(), |paths, (path, item)| {
-        paths.path(path, item)
-    });
+    let paths =
+        items.into_iter().fold(PathsBuilder::new(), |paths, (path, item)| paths.path(path, item));
 
     let components = ComponentsBuilder::new().schemas_from_iter(schemas).build();
     let tags = Service::ALL.map(|service| {

@@ -9,12 +9,13 @@
 
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-
 use crate::answers::{CameraPage, One, Page};
 use crate::document::Answer;
 use crate::handlers::{analytics, cameras, counting, detections, health, operations, registry};
 use crate::parameters::Granularity::{Day, Hour, Minute};
-use crate::parameters::Parameter::{self, Cursor, Direction, From, Granularity, Limit, Line, To, Zone};
+use crate::parameters::Parameter::{
+    self, Cursor, Direction, From, Granularity, Limit, Line, To, Zone,
+};
 use crate::state::ApiState;
 
 /// Part of the system that an endpoint belongs to.
@@ -460,12 +461,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         summary: "This document",
-        ..get(
-            "getOpenApi",
-            "/openapi.json",
-            Service::Operations,
-            Answer::object(),
-            |method| on(method, operations::openapi),
-        )
+        ..get("getOpenApi", "/openapi.json", Service::Operations, Answer::object(), |method| {
+            on(method, operations::openapi)
+        })
     },
 ];

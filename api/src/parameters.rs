@@ -118,11 +118,9 @@ impl Parameter {
             ),
             Parameter::Line => ("Only the line of this name.", name(), None),
             Parameter::Zone => ("Only the zone or site of this name.", name(), None),
-            Parameter::Direction => (
-                "Only crossings of this direction.",
-                text().enum_values(Some(["in", "out"])),
-                None,
-            ),
+            Parameter::Direction => {
+                ("Only crossings of this direction.", text().enum_values(Some(["in", "out"])), None)
+            }
             Parameter::Granularity(allowed) => (
                 "Width of the buckets; days are those of UTC.",
                 text()
@@ -248,10 +246,7 @@ fn limit(value: &str) -> Result<u32, String> {
 fn time(value: &str) -> Result<Timestamp, String> {
     Timestamp::parse(value).ok_or_else(|| {
         let hint = if value.contains(' ') { " (a `+` must be written `%2B`)" } else { "" };
-        format!(
-            "`{}` is not an RFC 3339 time such as 2026-03-01T08:15:00Z{hint}",
-            shown(value)
-        )
+        format!("`{}` is not an RFC 3339 time such as 2026-03-01T08:15:00Z{hint}", shown(value))
     })
 }
 

@@ -299,10 +299,7 @@ mod tests {
 
     #[test]
     fn an_unreachable_database_is_not_our_fault_and_a_broken_query_is() {
-        assert_eq!(
-            Problem::from(sqlx::Error::PoolTimedOut).code,
-            Code::DatabaseConnectionError
-        );
+        assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).code, Code::DatabaseConnectionError);
         let broken = Problem::from(sqlx::Error::ColumnNotFound("secret_column".to_owned()));
         assert_eq!(broken.code, Code::InternalError);
         assert!(!broken.detail.contains("secret_column"));

@@ -68,9 +68,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Bind { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     serve_on(listener, config, pool, metrics, shutdown).await
 }
 

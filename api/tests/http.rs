@@ -5,12 +5,15 @@ mod support;
 use std::collections::BTreeSet;
 
 use axum::http::{Method, StatusCode};
-use headcount_api::ApiConfig;
 use headcount_api::document::openapi;
 use headcount_api::endpoints::ENDPOINTS;
+use headcount_api::{ApiConfig, serve, serve_on};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
 use support::{app_without_database, get, send};
 
 /// A path with its parameters filled in.
@@ -66,7 +69,8 @@ async fn document_and_router_agree() {
     let app = app_without_database(ApiConfig::default());
     for (path, item) in document["paths"].as_object().expect("paths") {
         let answer = send(&app, Method::TRACE, &filled(path), &[]).await;
-        let allowed: BTreeSet<_> = answer.header("allow").split(',').map(str::to_lowercase).collect();
+        let allowed: BTreeSet<_> =
+            answer.header("allow").split(',').map(str::to_lowercase).collect();
         let mut expected: BTreeSet<_> = item.as_object().expect("item").keys().cloned().collect();
         if expected.contains("get") {
             expected.insert("head".to_owned());
@@ -112,6 +116,19 @@ fn every_reference_in_the_document_leads_somewhere() {
     assert!(!references.is_empty());
     for name in references {
         assert!(schemas.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn the_examples_are_what_they_are_examples_of() {
+    let document = serde_json::to_value(openapi()).expect("json");
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    let with_example: Vec<_> =
+        schemas.iter().filter(|(_, schema)| schema["example"].is_object()).collect();
+    assert!(with_example.len() > 5);
+    for (name, schema) in with_example {
+        let faults = support::conformance::faults(&document, schema, &schema["example"]);
+        assert!(faults.is_empty(), "{name}: {faults:#?}");
     }
 }
 
@@ -260,7 +277,10 @@ async fn the_registry_answers_like_confluents() {
             assert_eq!(schema["type"], "record");
         }
         let latest = get(&app, &format!("/subjects/{subject}/versions/latest")).await.json();
-        assert_eq!(latest["version"], *versions.as_array().and_then(|all| all.last()).expect("one"));
+        assert_eq!(
+            latest["version"],
+            *versions.as_array().and_then(|all| all.last()).expect("one")
+        );
     }
     assert_eq!(get(&app, "/schemas/types").await.json(), json!(["AVRO"]));
     assert_eq!(get(&app, "/config").await.json(), json!({"compatibilityLevel": "BACKWARD"}));
@@ -301,6 +321,34 @@ async fn nothing_can_be_registered() {
 }
 
 #[tokio::test]
+async fn serving_ends_when_told_to() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let pool = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let shutdown = CancellationToken::new();
+    let config = ApiConfig::default();
+    let serving =
+        serve_on(listener, config.clone(), pool.clone(), metrics.clone(), shutdown.clone());
+    let serving = tokio::spawn(serving);
+
+    let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    client.write_all(request).await.expect("a request");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+
+    // The address is taken, which a second service says.
+    let taken = ApiConfig { listen: address, ..config };
+    let refused = serve(taken, pool, metrics, CancellationToken::new()).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains(&address.to_string())));
+
+    shutdown.cancel();
+    serving.await.expect("no panic").expect("a good end");
+}
+
+#[tokio::test]
 async fn requests_are_measured_by_route_and_not_by_path() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -315,7 +363,9 @@ async fn requests_are_measured_by_route_and_not_by_path() {
             "headcount_api_requests_total{{method=\"GET\",route=\"{route}\",status=\"{status}\"}} 1"
         )
     };
-    for expected in [line("/schemas/ids/{id}", 200), line("/schemas/ids/{id}", 404), line("unmatched", 404)] {
+    for expected in
+        [line("/schemas/ids/{id}", 200), line("/schemas/ids/{id}", 404), line("unmatched", 404)]
+    {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
     assert!(!text.contains("made"), "{text}");

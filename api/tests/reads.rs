@@ -87,7 +87,10 @@ async fn removed_cameras_are_gone_and_disabled_ones_are_not() {
     let app = app(&rows);
     let cameras = all(&app, "/api/v1/cameras").await;
     assert_eq!(cameras.len(), 1);
-    assert_eq!((&cameras[0]["camera_id"], &cameras[0]["is_active"]), (&json!("off"), &json!(false)));
+    assert_eq!(
+        (&cameras[0]["camera_id"], &cameras[0]["is_active"]),
+        (&json!("off"), &json!(false))
+    );
     get(&app, "/api/v1/cameras/gone").await.problem(404, "CAMERA_NOT_FOUND");
     get(&app, "/api/v1/cameras/gone/counting").await.problem(404, "CAMERA_NOT_FOUND");
 }
@@ -105,7 +108,8 @@ async fn another_tenants_camera_answers_as_an_unknown_one() {
         let mut foreign = get(&app, &of("door")).await.problem(404, "CAMERA_NOT_FOUND");
         let unknown = get(&app, &of("none")).await.problem(404, "CAMERA_NOT_FOUND");
         // The same but for what the client himself sent.
-        foreign["detail"] = json!(foreign["detail"].as_str().map(|text| text.replace("door", "none")));
+        foreign["detail"] =
+            json!(foreign["detail"].as_str().map(|text| text.replace("door", "none")));
         foreign["instance"] = json!(of("none"));
         foreign["request_id"] = unknown["request_id"].clone();
         assert_eq!(foreign, unknown, "{endpoint:?}");
@@ -218,7 +222,8 @@ async fn results_have_coverage_and_gaps_are_no_zeros() {
     assert_eq!(page["totals"]["coverage"], 0.0);
 
     let asked = "from=2026-03-01T12:00:00Z&to=2026-03-01T12:05:00Z";
-    let totals = ok(&app, &format!("/api/v1/cameras/door/counting?{asked}")).await["totals"].clone();
+    let totals =
+        ok(&app, &format!("/api/v1/cameras/door/counting?{asked}")).await["totals"].clone();
     assert_eq!(totals["in_count"], 2);
     assert_eq!(totals["out_count"], 1);
     assert_eq!(totals["net_count"], 1);
@@ -226,7 +231,8 @@ async fn results_have_coverage_and_gaps_are_no_zeros() {
     assert_eq!(totals["lines"][0]["coverage"], 0.5);
     // The day that ends before the first minute had nothing.
     let before = "to=2026-03-01T12:00:00Z";
-    let totals = ok(&app, &format!("/api/v1/cameras/door/counting?{before}")).await["totals"].clone();
+    let totals =
+        ok(&app, &format!("/api/v1/cameras/door/counting?{before}")).await["totals"].clone();
     assert_eq!(totals["from"], "2026-03-01T00:00:00.000000Z");
     assert_eq!(totals["in_count"], Value::Null);
 
@@ -292,6 +298,41 @@ async fn a_picture_that_showed_nobody_is_no_detection() {
     assert_eq!(detections[0]["detection_id"], "1772366400000-1-1");
     assert_eq!(detections[0]["bbox_width"], 20.0);
     assert_eq!(detections[0]["frame_timestamp"], "2026-03-01T12:00:00.000001Z");
+}
+
+#[tokio::test]
+async fn answers_are_what_the_document_says() {
+    let rows = Rows::new().await;
+    rows.camera("door").await;
+    for i in 0..2 {
+        rows.crossing("door", noon_and(i), "in").await;
+        rows.health("door", noon_and(i), "running").await;
+        rows.picture("door", noon_and(i), i, 1).await;
+        rows.watched("door", noon_and(i * MINUTE_US), 60).await;
+    }
+    let document = serde_json::to_value(headcount_api::document::openapi()).expect("json");
+    let app = app(&rows);
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let response = &item["get"]["responses"]["200"]["content"];
+        let (content_type, content) =
+            response.as_object().and_then(|all| all.iter().next()).expect("a content");
+        let filled = path.replace("{subject}", "headcount.crossings-value");
+        let filled = filled.replace("/schemas/ids/{id}", "/schemas/ids/301");
+        let filled = filled.replace("{version}", "latest").replace("{id}", "door");
+        let paged = item["get"]["parameters"].to_string().contains("cursor");
+        let answer = get(&app, &format!("{filled}{}", if paged { "?limit=1" } else { "" })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{filled}: {}", answer.text);
+        assert_eq!(answer.header("content-type"), content_type, "{filled}");
+        if !content_type.contains("json") {
+            continue;
+        }
+        let value = answer.json();
+        let faults = support::conformance::faults(&document, &content["schema"], &value);
+        assert!(faults.is_empty(), "{filled}: {faults:#?}");
+        if paged {
+            assert_eq!(value["data"].as_array().map(Vec::len), Some(1), "{filled}");
+        }
+    }
 }
 
 #[tokio::test]

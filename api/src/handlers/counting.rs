@@ -302,9 +302,8 @@ pub async fn events(
     sql.push(" ORDER BY event_timestamp DESC, event_id DESC LIMIT ");
     sql.push_bind(call.fetch_limit());
     let mut data: Vec<CountingEvent> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
-    let pagination = call.paginate(&mut data, |row| {
-        (row.event_timestamp.micros(), vec![row.event_id.to_string()])
-    });
+    let pagination = call
+        .paginate(&mut data, |row| (row.event_timestamp.micros(), vec![row.event_id.to_string()]));
     let next = pagination.next.clone();
     let page = CameraPage { camera_id: camera.0, data, pagination, metadata: Metadata::now() };
     Ok(paged(page, next.as_deref()))

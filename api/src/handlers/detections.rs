@@ -90,9 +90,8 @@ pub async fn list(
     sql.push(" ORDER BY frame_timestamp DESC, detection_id DESC LIMIT ");
     sql.push_bind(call.fetch_limit());
     let mut data: Vec<Detection> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
-    let pagination = call.paginate(&mut data, |row| {
-        (row.frame_timestamp.micros(), vec![row.detection_id.clone()])
-    });
+    let pagination = call
+        .paginate(&mut data, |row| (row.frame_timestamp.micros(), vec![row.detection_id.clone()]));
     let next = pagination.next.clone();
     let page = CameraPage { camera_id: camera.0, data, pagination, metadata: Metadata::now() };
     Ok(paged(page, next.as_deref()))

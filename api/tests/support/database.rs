@@ -51,7 +51,8 @@ impl Rows {
     /// A camera with the line `gate` and the zone `hall`.
     pub async fn camera(&self, camera: &str) {
         let key = CameraKey::new(self.tenant.as_str(), camera).expect("a key");
-        let mut configuration = CameraConfig::new(key, "rtsp://admin:secret@10.0.0.7/main?k=secret");
+        let mut configuration =
+            CameraConfig::new(key, "rtsp://admin:secret@10.0.0.7/main?k=secret");
         let point = |x, y| Point { x, y };
         configuration.lines = vec![Line::new("gate", point(0.1, 0.5), point(0.9, 0.5))];
         let corners = vec![point(0.0, 0.0), point(1.0, 0.0), point(1.0, 1.0)];

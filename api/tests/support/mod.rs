@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod conformance;
 pub mod database;
 
 use axum::Router;
