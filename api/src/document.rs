@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
@@ -34,8 +35,8 @@ was really watched. What is wrong with a request is said as `application/problem
 with a stable `code`; unknown parameters are refused. The schema registry answers in the shapes of \
 Confluent's instead.\n\n\
 Callers are not authenticated yet: the tenant is taken from the `X-Tenant` header, so this service \
-must not be exposed to anybody who may not read every tenant. `x-roles` and `x-rate-limit` are \
-declared and not enforced yet.";
+must not be exposed to anybody who may not read every tenant. The roles and rate limits under \
+`x-headcount` are declared and not enforced yet.";
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -170,7 +171,7 @@ fn operation(
         .operation_id(Some(endpoint.operation_id))
         .tag(endpoint.service.name())
         .summary(Some(endpoint.summary))
-        .description(Some(endpoint.description))
+        .description((!endpoint.description.is_empty()).then_some(endpoint.description))
         .response("200", success(endpoint, schemas));
     for name in path_parameters(endpoint.path) {
         operation = operation.parameter(path_parameter(name));
@@ -179,15 +180,13 @@ fn operation(
         operation = operation.parameter(parameter.document());
     }
 
-    let mut extensions = ExtensionsBuilder::new()
-        .add("x-cache-lifetime-s", endpoint.cache_lifetime_s)
-        .add("x-roles", endpoint.roles.iter().map(|role| role.name()).collect::<Vec<_>>());
-    if let Some(limit) = endpoint.rate_limit {
-        extensions = extensions.add(
-            "x-rate-limit",
-            serde_json::json!({"per_minute": limit.per_minute, "burst": limit.burst}),
-        );
-    }
+    let limit = endpoint.rate_limit;
+    let declared = json!({
+        "cache_lifetime_s": endpoint.cache_lifetime_s,
+        "rate_limit": limit.map(|limit| json!({"per_minute": limit.per_minute, "burst": limit.burst})),
+        "roles": endpoint.roles.iter().map(|role| role.name()).collect::<Vec<_>>(),
+    });
+    let extensions = ExtensionsBuilder::new().add("x-headcount", declared);
     operation = operation.extensions(Some(extensions.build()));
 
     if endpoint.is_api() {

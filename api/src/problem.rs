@@ -244,10 +244,11 @@ pub(crate) struct ProblemBody<'a> {
     request_id: &'a str,
 }
 
-/// SQLSTATE classes and states that mean "not now": connection exceptions (08), operator
-/// intervention such as shutdown and statement timeout (57), insufficient resources (53),
-/// and transactions that lost against another one (40).
-const PASSING_SQLSTATE_CLASSES: [&str; 4] = ["08", "57", "53", "40"];
+/// SQLSTATE classes that mean "not now": connection exceptions (08), refused authorization (28) and
+/// databases that are not there (3D), which an operator mends, operator intervention such as
+/// shutdown and statement timeout (57), insufficient resources (53), and transactions that lost
+/// against another one (40).
+const PASSING_SQLSTATE_CLASSES: [&str; 6] = ["08", "28", "3D", "40", "53", "57"];
 
 /// Internals go to the log; the client learns whether trying again can help.
 impl From<sqlx::Error> for Problem {

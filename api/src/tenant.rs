@@ -1,6 +1,6 @@
 //! Whose rows a request sees. The one place to change when callers are authenticated.
 //!
-//! For now the caller says it himself, in a header: the API must not be exposed to anybody who
+//! For now the caller names it in a header: the API must not be exposed to anybody who
 //! may not read every tenant.
 
 use axum::http::{HeaderMap, HeaderName};

@@ -107,7 +107,7 @@ async fn another_tenants_camera_answers_as_an_unknown_one() {
         let of = |id: &str| endpoint.path.replace("{id}", id);
         let mut foreign = get(&app, &of("door")).await.problem(404, "CAMERA_NOT_FOUND");
         let unknown = get(&app, &of("none")).await.problem(404, "CAMERA_NOT_FOUND");
-        // The same but for what the client himself sent.
+        // The same but for what the client sent.
         foreign["detail"] =
             json!(foreign["detail"].as_str().map(|text| text.replace("door", "none")));
         foreign["instance"] = json!(of("none"));
