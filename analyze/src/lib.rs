@@ -18,6 +18,7 @@ mod run;
 pub mod shapes;
 mod tally;
 
+pub use picture::draw_events;
 pub use report::Report;
 pub use run::{AnalyzeError, Outputs, Progress, Request, analyze, run};
 pub use shapes::{Coords, ShapeError, Shapes};

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use headcount_count::CountEvent;
 use headcount_ingest::Picture;
+use headcount_ingest::reader::{Read, Reader};
 use headcount_schemas::CameraConfig;
 use headcount_schemas::events::{Direction, Track};
 use opencv::core::{Mat, MatTraitConst, Point, Rect, Size, Vector, add_weighted};
@@ -10,7 +12,8 @@ use opencv::imgcodecs::imwrite;
 use opencv::imgproc::{COLOR_BGR2GRAY, COLOR_GRAY2BGR, cvt_color_def};
 
 use crate::draw::{Canvas, DrawError, IN, OUT, WHITE, color_of};
-use crate::report::{LineTotals, Report, ZoneFigures};
+use crate::report::{LineTotals, Report, StageMs, ZoneFigures};
+use crate::run::AnalyzeError;
 use crate::tally::Tally;
 
 /// Smallest longest side of the picture, in pixels.
@@ -58,6 +61,61 @@ impl Summary {
             Err(_) => Err(not_written("the name should end in .png or .jpg")),
         }
     }
+}
+
+/// Draws one picture of what some events say was counted on a camera's clip, over the clip's picture at
+/// the time when most people were in sight. The source is read again for that picture.
+pub fn draw_events(
+    camera: &CameraConfig,
+    events: &[CountEvent],
+    path: &Path,
+) -> Result<(), AnalyzeError> {
+    let source = headcount_ingest::open(&camera.source)?;
+    let info = source.info();
+    let mut tally = Tally::new(camera, 0, true);
+    events.iter().for_each(|event| tally.add(event));
+    let epoch = tally.tracks().iter().map(|track| track.epoch).min().unwrap_or(0);
+    let first_us = camera.source.start_us.unwrap_or(epoch * 1000);
+    let wanted_us = busiest_us(tally.tracks()).map_or(0, |at_us| at_us - first_us);
+    let mut reader = Reader::new(source, camera.source.max_fps);
+    let mut summary = Summary::default();
+    let (mut frames, mut duration_us) = (0, 0);
+    while let Read::Picture { picture, .. } = reader.next()? {
+        frames += 1;
+        duration_us = picture.position_us + info.frame_interval_us();
+        if summary.best.is_none() || picture.position_us <= wanted_us {
+            summary.look_at(&picture, frames);
+        }
+    }
+    let (model, tracker) = tally.tracks().first().map_or_else(Default::default, |track| {
+        (track.model.clone(), track.tracker.clone())
+    });
+    let report = Report {
+        video: camera.source.url.clone(),
+        width: info.width,
+        height: info.height,
+        model,
+        tracker,
+        frames: frames as i64,
+        duration_s: duration_us as f64 / 1e6,
+        seconds: 0.0,
+        fps: 0.0,
+        lines: tally.lines().to_vec(),
+        zones: tally.zones(),
+        crossings: tally.crossings(),
+        tracks: tally.tracks_total(),
+        stage_ms: StageMs::default(),
+        warnings: Vec::new(),
+    };
+    Ok(summary.write(path, camera, &report, &tally)?)
+}
+
+/// When most people were in sight.
+fn busiest_us(tracks: &[Track]) -> Option<i64> {
+    let in_sight = |at_us: i64| {
+        tracks.iter().filter(|track| (track.started_us..=track.ended_us).contains(&at_us)).count()
+    };
+    tracks.iter().map(|track| track.started_us).max_by_key(|at_us| (in_sight(*at_us), -at_us))
 }
 
 fn draw(

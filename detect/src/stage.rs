@@ -15,6 +15,7 @@ use headcount_schemas::{Topic, TopicNames};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::DetectConfig;
+use crate::detector::DetectError;
 use crate::metrics as names;
 use crate::pool::{DetectionsOfPicture, DetectorPool, PictureInput};
 use crate::resolve::{ModelChoice, resolve};
@@ -124,10 +125,13 @@ async fn look(pool: &DetectorPool, frame: Frame) -> Result<DetectionSet, Refused
     if frame.kind == FrameKind::End {
         return Ok(set);
     }
-    let found = pool
-        .detect(PictureInput::Jpeg(frame.jpeg))
-        .await
-        .map_err(|error| Refused(error.to_string()))?;
+    let mut found = pool.detect(PictureInput::Jpeg(frame.jpeg.clone())).await;
+    // Not the picture's fault, it seems: a second attempt before it is given up.
+    if matches!(&found, Err(error) if !matches!(error, DetectError::Jpeg(_) | DetectError::Picture(_)))
+    {
+        found = pool.detect(PictureInput::Jpeg(frame.jpeg)).await;
+    }
+    let found = found.map_err(|error| Refused(error.to_string()))?;
     report(&found);
     set.inference_us = found.timings.infer_us as i32;
     // The picture itself says how large it is; boxes refer to it.

@@ -33,3 +33,8 @@ mod stream;
 
 pub use picture::Picture;
 pub use source::{Source, SourceError, open};
+
+/// Version of OpenCV, for diagnosis.
+pub fn opencv_version() -> Result<String, String> {
+    opencv::core::get_version_string().map_err(|error| error.message)
+}

@@ -49,6 +49,7 @@ pub struct Frame {
 
 /// One person's bounding box, in pixels of the analysed frame (origin top left, y down).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "Box")]
 pub struct BoundingBox {
     /// Left edge.
     pub x1: f32,
@@ -325,6 +326,12 @@ pub struct Coverage {
     pub until_us: i64,
     /// Pictures counted in the span.
     pub frames: i32,
+    /// Version of the camera configuration in force: which lines and zones were watched.
+    pub geometry_version: i64,
+    /// Detection model as `name@digest`.
+    pub model: String,
+    /// Tracker settings as `version/digest`.
+    pub tracker: String,
 }
 
 /// What happened to a camera.

@@ -130,6 +130,9 @@ fn every_event_survives_the_wire() {
         from_us: 1,
         until_us: 2,
         frames: 3,
+        geometry_version: 1,
+        model: "yolox@abc".into(),
+        tracker: "1/def".into(),
     });
     round_trip(CameraHealth {
         event_id,

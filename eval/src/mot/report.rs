@@ -1,5 +1,7 @@
 //! What an evaluation says.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::truth::CrossingEvent;
@@ -19,6 +21,23 @@ pub struct MotReport {
     /// Every line shifted sideways, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<JitterReport>,
+}
+
+/// As a table for a terminal.
+impl fmt::Display for MotReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} frames, {:.0} a second", self.frames, self.tracker_fps)?;
+        for LineReport { name, inwards, outwards, true_inwards, true_outwards } in &self.lines {
+            writeln!(
+                f,
+                "line {name}: {inwards} in (true {true_inwards}), {outwards} out (true {true_outwards})"
+            )?;
+        }
+        match self.error_percent {
+            Some(percent) => writeln!(f, "error: {percent:.2}%"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Counts of one line beside the truth.

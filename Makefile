@@ -1,0 +1,50 @@
+# What a person types. Everything sets itself up first; setting up again costs a second.
+
+.DEFAULT_GOAL := help
+DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
+RUN := cargo run --quiet --
+
+.PHONY: help setup build test lint demo doctor bench clean
+
+help:
+	@echo "make demo    count a real clip through the whole pipeline"
+	@echo "make test    format, lints, and every test, on a real Kafka and PostgreSQL"
+	@echo "make setup   bring what is needed to build and test"
+	@echo "make doctor  say what is found on this machine"
+	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
+
+setup:
+	@scripts/setup
+
+build: setup
+	cargo build
+
+# A model that lies beside the checkout is taken in; else the demo says how to get one, and
+# OpenCV's people detector stands in.
+models: build
+	@if [ -e models/yolox_nano_416x416.onnx ]; then :; \
+	elif [ -e "$(DATA)/models/yolox_nano_416x416.onnx" ]; then \
+		$(RUN) model add "$(DATA)/models/yolox_nano_416x416.onnx"; \
+	else $(RUN) model pull yolox_nano_416x416 || true; fi
+
+demo: models
+	@$(RUN) demo
+
+doctor: build
+	@$(RUN) doctor
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+test: lint
+	cargo test --workspace
+
+bench: setup
+	cargo build --release
+	target/release/headcount bench pipeline "$(DATA)/clips/one_by_one_768x432_10fps.mp4" \
+		--model "$(DATA)/models/yolox_nano_416x416.onnx"
+
+clean:
+	rm -rf out .local/postgres

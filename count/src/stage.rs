@@ -1,0 +1,375 @@
+//! The shell: detections from the bus in, events and state out, in one transaction a batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use headcount_bus::consumer_loop::{
+    self, ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
+};
+use headcount_bus::supervise::supervise;
+use headcount_bus::table::Table;
+use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};
+use headcount_schemas::events::{CountState, DetectionSet, Direction, VisitKind};
+use headcount_schemas::{CameraConfig, CameraKey, CodecError, Event, Topic, TopicNames, decode};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::CountConfig;
+use crate::counter::{CameraCounter, CountEvent, UpdateKind, UpdateOutcome};
+use crate::geometry_table::GeometryTable;
+use crate::metrics as names;
+use crate::snapshot::SNAPSHOT_FORMAT;
+
+/// Offsets of `count-state` that are read at once when restoring, to bound memory.
+const RESTORE_CHUNK: i64 = 1_000;
+/// How often changes of configuration are looked for when no detection asks for one.
+const CONFIG_POLL: Duration = Duration::from_millis(500);
+
+/// Runs the stage until `shutdown`.
+///
+/// `instance` names this process across restarts: with it, a restart within the session timeout keeps
+/// its partitions, and at once ends what its predecessor left open.
+pub async fn run(
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    config: CountConfig,
+    instance: Option<String>,
+    shutdown: CancellationToken,
+) -> Result<(), StageError> {
+    check_partitions(&*bus, &topics).await?;
+    let transactional_id = format!(
+        "{}count-{}",
+        topics.prefix(),
+        instance.clone().unwrap_or_else(|| format!("pid-{}", std::process::id()))
+    );
+    let subscription = Subscription {
+        group: config.group.clone(),
+        instance,
+        topics: vec![topics.full(Topic::Detections)],
+    };
+    let limits = Limits {
+        batch_records: config.batch_records,
+        batch_age: Duration::from_millis(config.batch_age_ms),
+        ..Limits::default()
+    };
+    supervise("count", &shutdown, || async {
+        let effect = Effect::Transaction(bus.transactional(&transactional_id).await?);
+        let handler = CountHandler::new(bus.clone(), topics.clone(), config.clone());
+        let names = topics.clone();
+        ConsumerLoop::join(&*bus, "count", names, &subscription, limits, effect, handler)
+            .await?
+            .run(&shutdown)
+            .await
+    })
+    .await
+}
+
+/// A camera's state lives on the partition of `count-state` with the number of its detections' one.
+async fn check_partitions(bus: &dyn Bus, topics: &TopicNames) -> Result<(), StageError> {
+    let (detections, state) = (topics.full(Topic::Detections), topics.full(Topic::CountState));
+    let (of_detections, of_state) =
+        (bus.watermarks(&detections).await?.len(), bus.watermarks(&state).await?.len());
+    if of_detections == of_state {
+        return Ok(());
+    }
+    Err(StageError::Fatal(format!(
+        "{detections} has {of_detections} partitions and {state} has {of_state}: they must have as many"
+    )))
+}
+
+struct Camera {
+    counter: CameraCounter,
+    /// Offset of the last detection that the counter reflects.
+    offset: i64,
+}
+
+struct CountHandler {
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    config: CountConfig,
+    table: Table<CameraConfig>,
+    geometry: GeometryTable,
+    polled: Option<Instant>,
+    partitions: BTreeMap<TopicPartition, BTreeMap<String, Camera>>,
+}
+
+impl CountHandler {
+    fn new(bus: Arc<dyn Bus>, topics: TopicNames, config: CountConfig) -> Self {
+        Self {
+            table: Table::new(bus.clone(), &topics),
+            bus,
+            topics,
+            config,
+            geometry: GeometryTable::default(),
+            polled: None,
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    async fn poll_configuration(&mut self) -> Result<(), StageError> {
+        for change in self.table.poll().await? {
+            self.geometry.apply(change);
+        }
+        self.polled = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits, within bounds, until the configuration is here that the batch's frames were taken under.
+    async fn await_configuration(
+        &mut self,
+        batch: &[(Record, DetectionSet)],
+    ) -> Result<(), StageError> {
+        if self.polled.is_none_or(|polled| polled.elapsed() > CONFIG_POLL) {
+            self.poll_configuration().await?;
+        }
+        let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+        for (record, set) in batch {
+            let key = set.camera_key().to_string();
+            let counted = self.partitions.get(&record.source).and_then(|p| p.get(&key));
+            let in_force = counted.map_or(-1, |camera| camera.counter.geometry_version());
+            if set.config_version > in_force {
+                let version = wanted.entry(key).or_default();
+                *version = (*version).max(set.config_version);
+            }
+        }
+        let deadline = Instant::now() + Duration::from_millis(self.config.config_wait_ms);
+        loop {
+            wanted.retain(|key, version| !self.geometry.has(key, *version));
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                for (camera, version) in wanted {
+                    tracing::warn!(
+                        camera,
+                        version,
+                        "configuration not found, using the newest known"
+                    );
+                    metrics::counter!(names::CONFIG_MISSING_TOTAL).increment(1);
+                }
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.poll_configuration().await?;
+        }
+    }
+
+    /// Counts one set. None when there is no room for its camera.
+    fn count(
+        &mut self,
+        record: &Record,
+        set: &DetectionSet,
+        events: &mut Vec<CountEvent>,
+    ) -> Option<UpdateOutcome> {
+        let cameras_held: usize = self.partitions.values().map(BTreeMap::len).sum();
+        let cameras = self.partitions.entry(record.source.clone()).or_default();
+        let key = set.camera_key().to_string();
+        if !cameras.contains_key(&key) {
+            if cameras_held >= self.config.max_cameras {
+                return None;
+            }
+            let config = match self.geometry.for_version(&key, set.config_version) {
+                Some(config) => config.clone(),
+                // Nobody has configured it: it is tracked, with no lines to count at.
+                None => {
+                    let mut config = CameraConfig::new(set.camera_key(), "");
+                    config.version = 0;
+                    config
+                }
+            };
+            let counter = CameraCounter::new(&config, self.config.tracker);
+            cameras.insert(key.clone(), Camera { counter, offset: record.offset });
+        }
+        let camera = cameras.get_mut(&key)?;
+        let in_force = camera.counter.geometry_version();
+        if (set.config_version > in_force || set.config_version == 0)
+            && let Some(config) = self.geometry.for_version(&key, set.config_version)
+            && config.version > in_force
+        {
+            camera.counter.apply_config(config, events);
+        }
+        camera.offset = record.offset;
+        Some(camera.counter.update(set, events))
+    }
+
+    /// The record of a camera's state as of now, beside its detections' partition.
+    fn state_record(
+        &self,
+        source: &TopicPartition,
+        key: &str,
+    ) -> Result<Option<OutRecord>, StageError> {
+        let camera = self.partitions.get(source).and_then(|cameras| cameras.get(key));
+        let (Some(camera), Ok(CameraKey { tenant, camera: id })) = (camera, key.parse()) else {
+            return Ok(None);
+        };
+        let state = camera.counter.snapshot();
+        metrics::counter!(names::STATE_BYTES_TOTAL).increment(state.len() as u64);
+        let mut record = OutRecord::event(
+            &self.topics,
+            &CountState {
+                tenant,
+                camera: id,
+                topic: source.topic.clone(),
+                partition: source.partition,
+                offset: camera.offset,
+                format: SNAPSHOT_FORMAT,
+                state,
+            },
+        )?;
+        record.partition = Some(source.partition);
+        Ok(Some(record))
+    }
+
+    async fn restore(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<BTreeMap<String, Camera>, StageError> {
+        let started = Instant::now();
+        let source = TopicPartition::new(self.topics.full(Topic::CountState), partition.partition);
+        let watermarks = self.bus.watermarks(&source.topic).await?;
+        let (mut from, high) =
+            watermarks.get(partition.partition as usize).copied().unwrap_or_default();
+        // Only the newest bytes of each camera are kept while reading.
+        let mut newest: BTreeMap<String, CountState> = BTreeMap::new();
+        while from < high {
+            let until = high.min(from + RESTORE_CHUNK);
+            for record in self.bus.read_range(&source, from, until).await? {
+                if let Some(value) = &record.value {
+                    // State that cannot be read must stop us: going on would count anew.
+                    let state: CountState = decode(value).map_err(|error| {
+                        let at = record.offset;
+                        StageError::Fatal(format!(
+                            "{source}, offset {at}: state unreadable: {error}"
+                        ))
+                    })?;
+                    newest.insert(state.camera_key().to_string(), state);
+                }
+            }
+            from = until;
+        }
+        let mut cameras = BTreeMap::new();
+        for (key, state) in newest {
+            let counter = CameraCounter::restore(state.format, &state.state, self.config.tracker)
+                .map_err(|error| StageError::Fatal(format!("camera {key}: {error}")))?;
+            cameras.insert(key, Camera { counter, offset: state.offset });
+        }
+        metrics::histogram!(names::RESTORE_SECONDS).record(started.elapsed().as_secs_f64());
+        metrics::counter!(names::RESTORED_TOTAL).increment(cameras.len() as u64);
+        tracing::info!(%partition, cameras = cameras.len(), elapsed = ?started.elapsed(), "restored");
+        Ok(cameras)
+    }
+
+    fn report_cameras(&self) {
+        let held: usize = self.partitions.values().map(BTreeMap::len).sum();
+        metrics::gauge!(names::CAMERAS).set(held as f64);
+    }
+}
+
+#[async_trait]
+impl Handler for CountHandler {
+    type Item = DetectionSet;
+
+    fn prepare(&mut self, record: &Record) -> BoxFuture<'static, Result<DetectionSet, Refused>> {
+        let set = consumer_loop::read(record);
+        Box::pin(async move { set })
+    }
+
+    async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
+        self.poll_configuration().await?;
+        for partition in partitions {
+            let cameras = self.restore(partition).await?;
+            self.partitions.insert(partition.clone(), cameras);
+        }
+        self.report_cameras();
+        Ok(Offsets::new())
+    }
+
+    async fn revoked(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+        self.report_cameras();
+    }
+
+    async fn apply(
+        &mut self,
+        batch: Vec<(Record, DetectionSet)>,
+        _: &Offsets,
+    ) -> Result<Outcome, StageError> {
+        self.await_configuration(&batch).await?;
+        let mut outcome = Outcome::default();
+        let mut changed: BTreeMap<(TopicPartition, String), ()> = BTreeMap::new();
+        let mut events = Vec::new();
+        for (record, set) in batch {
+            let Some(update) = self.count(&record, &set, &mut events) else {
+                let limit = self.config.max_cameras;
+                let reason = Refused(format!("more than {limit} cameras on one instance"));
+                outcome.refused.push((record, reason));
+                continue;
+            };
+            report(&update);
+            changed.insert((record.source, set.camera_key().to_string()), ());
+            for event in events.drain(..) {
+                outcome.outputs.push(to_record(&self.topics, &event)?);
+            }
+        }
+        for (source, key) in changed.into_keys() {
+            outcome.outputs.extend(self.state_record(&source, &key)?);
+        }
+        self.report_cameras();
+        Ok(outcome)
+    }
+}
+
+fn to_record(topics: &TopicNames, event: &CountEvent) -> Result<OutRecord, CodecError> {
+    let kind = match event {
+        CountEvent::Crossing(crossing) => match crossing.direction {
+            Direction::In => "crossing_in",
+            Direction::Out => "crossing_out",
+        },
+        CountEvent::Occupancy(_) => "occupancy",
+        CountEvent::Visit(visit) => match visit.kind {
+            VisitKind::Entered => "visit_entered",
+            VisitKind::Left => "visit_left",
+            VisitKind::Lost => "visit_lost",
+            VisitKind::Abandoned => "visit_abandoned",
+        },
+        CountEvent::Track(_) => "track",
+        CountEvent::Coverage(_) => "coverage",
+    };
+    metrics::counter!(names::EVENTS_TOTAL, "kind" => kind).increment(1);
+    match event {
+        CountEvent::Crossing(event) => OutRecord::event(topics, event),
+        CountEvent::Occupancy(event) => OutRecord::event(topics, event),
+        CountEvent::Visit(event) => OutRecord::event(topics, event),
+        CountEvent::Track(event) => OutRecord::event(topics, event),
+        CountEvent::Coverage(event) => OutRecord::event(topics, event),
+    }
+}
+
+fn report(update: &UpdateOutcome) {
+    let outcome = match update.kind {
+        UpdateKind::Counted => "counted",
+        UpdateKind::Ended => "ended",
+        UpdateKind::AlreadySeen => "already_seen",
+        UpdateKind::StaleEpoch => "stale_epoch",
+        UpdateKind::AfterEnd => "after_end",
+        UpdateKind::BadTime => "bad_time",
+        UpdateKind::BadSize => "bad_size",
+    };
+    metrics::counter!(names::SETS_TOTAL, "outcome" => outcome).increment(1);
+    let add = |name: &'static str, n: u64| {
+        if n > 0 {
+            metrics::counter!(name).increment(n);
+        }
+    };
+    add(names::MISSING_FRAMES_TOTAL, update.missing_sequences.max(0) as u64);
+    add(names::BAD_BOXES_TOTAL, update.bad_boxes as u64);
+    add(names::EXCESS_BOXES_TOTAL, update.excess_boxes as u64);
+    let over = update.evicted_tracks + update.refused_tracks;
+    add(names::TRACKS_OVER_LIMIT_TOTAL, over as u64);
+    add(names::CLOCK_SET_BACK_TOTAL, u64::from(update.clock_set_back));
+    add(names::RESIZED_TOTAL, u64::from(update.resized));
+}

@@ -1,0 +1,217 @@
+//! The shell: events from the bus in, rows and offsets out, in one database transaction a batch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use headcount_bus::consumer_loop::{
+    ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
+};
+use headcount_bus::supervise::supervise;
+use headcount_bus::{Bus, Offsets, Record, Subscription, TopicPartition};
+use headcount_schemas::TopicNames;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Batch, Rejection};
+use crate::config::SinkConfig;
+use crate::metrics as names;
+use crate::rows::{Row, TOPICS, read_row};
+use crate::writer::{WriteError, Writer};
+
+/// Pause before the first attempt is repeated.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Runs the stage until `shutdown`, on a migrated database. `instance` names this process across restarts.
+pub async fn run(
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    config: SinkConfig,
+    pool: PgPool,
+    instance: Option<String>,
+    shutdown: CancellationToken,
+) -> Result<(), StageError> {
+    let subscription = Subscription {
+        group: config.group.clone(),
+        instance,
+        topics: TOPICS.map(|topic| topics.full(topic)).into(),
+    };
+    let limits = Limits {
+        batch_records: config.batch_records,
+        batch_age: Duration::from_millis(config.batch_age_ms),
+        ..Limits::default()
+    };
+    supervise("sink", &shutdown, || async {
+        // Only dead letters are produced; rows and offsets take effect in the database.
+        let effect = Effect::Produce(bus.producer().await?);
+        let handler = SinkHandler {
+            bus: bus.clone(),
+            topics: topics.clone(),
+            writer: Writer::new(pool.clone()),
+            positions: Offsets::new(),
+            longest_retry: Duration::from_millis(config.longest_retry_ms),
+            shutdown: shutdown.clone(),
+        };
+        let names = topics.clone();
+        ConsumerLoop::join(&*bus, "sink", names, &subscription, limits, effect, handler)
+            .await?
+            .run(&shutdown)
+            .await
+    })
+    .await
+}
+
+struct SinkHandler {
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    writer: Writer,
+    /// Where the database is, for the partitions that are ours and were ever written.
+    positions: Offsets,
+    longest_retry: Duration,
+    shutdown: CancellationToken,
+}
+
+/// Growing pauses between attempts while the database is away.
+struct Patience<'a> {
+    pause: Duration,
+    longest: Duration,
+    shutdown: &'a CancellationToken,
+}
+
+impl Patience<'_> {
+    /// Waits before the next attempt after `error`, if there is to be one.
+    async fn after(&mut self, error: WriteError) -> Result<(), StageError> {
+        match error {
+            WriteError::Retryable(error) => {
+                tracing::warn!(%error, pause = ?self.pause, "the database cannot be written, trying again");
+                metrics::gauge!(names::DATABASE_AWAY).set(1.0);
+                metrics::counter!(names::RETRIES_TOTAL).increment(1);
+            }
+            WriteError::Fenced { .. } => return Err(StageError::Restart(error.to_string())),
+            error => return Err(StageError::Fatal(error.to_string())),
+        }
+        // Half fixed, half random, so that several sinks do not come back in step.
+        let jittered = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.pause = (self.pause * 2).min(self.longest);
+        tokio::select! {
+            () = self.shutdown.cancelled() => {
+                Err(StageError::Restart("stopped while the database is away".to_owned()))
+            }
+            () = tokio::time::sleep(jittered) => Ok(()),
+        }
+    }
+}
+
+impl SinkHandler {
+    fn patience(&self) -> Patience<'_> {
+        Patience { pause: FIRST_RETRY, longest: self.longest_retry, shutdown: &self.shutdown }
+    }
+
+    /// Where the database is.
+    async fn stored_positions(&self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
+        let mut patience = self.patience();
+        loop {
+            match self.writer.positions(partitions).await {
+                Ok(positions) => return Ok(positions),
+                Err(error) => patience.after(error).await?,
+            }
+        }
+    }
+
+    /// Writes rows, without those that the database refuses; answers those.
+    async fn write(&self, rows: &[Row], to: &Offsets) -> Result<Vec<Rejection>, StageError> {
+        let from: Offsets = self
+            .positions
+            .iter()
+            .filter(|(partition, _)| to.contains_key(*partition))
+            .map(|(partition, offset)| (partition.clone(), *offset))
+            .collect();
+        let mut excluded = BTreeSet::new();
+        let mut refused = Vec::new();
+        let mut patience = self.patience();
+        loop {
+            let (batch, unwritable) = Batch::of(rows, &excluded);
+            match self.writer.write(&batch, &from, to).await {
+                Ok(written) => {
+                    metrics::gauge!(names::DATABASE_AWAY).set(0.0);
+                    metrics::counter!(names::ROWS_TOTAL).increment(written.rows);
+                    metrics::counter!(names::REPEATED_ROWS_TOTAL).increment(written.repeated);
+                    refused.extend(unwritable);
+                    return Ok(refused);
+                }
+                // At least one more is left out each time, so this ends.
+                Err(WriteError::Poison(rejections)) => {
+                    excluded.extend(rejections.iter().map(|rejection| rejection.record));
+                    refused.extend(rejections);
+                }
+                Err(error) => patience.after(error).await?,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for SinkHandler {
+    type Item = Row;
+
+    fn prepare(&mut self, record: &Record) -> BoxFuture<'static, Result<Row, Refused>> {
+        let row = match self.topics.parse(&record.source.topic) {
+            Some(topic) => read_row(topic, record),
+            None => Err(Refused("a topic that is none of ours".to_owned())),
+        };
+        Box::pin(async move { row })
+    }
+
+    /// What the database says is where reading goes on, whatever the group has committed.
+    async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
+        let known = self.stored_positions(partitions).await?;
+        let mut starts = Offsets::new();
+        for partition in partitions {
+            let start = match known.get(partition) {
+                Some(offset) => *offset,
+                None => {
+                    let watermarks = self.bus.watermarks(&partition.topic).await?;
+                    watermarks.get(partition.partition as usize).map_or(0, |(low, _)| *low)
+                }
+            };
+            starts.insert(partition.clone(), start);
+        }
+        self.positions.extend(known);
+        Ok(starts)
+    }
+
+    async fn revoked(&mut self, partitions: &[TopicPartition]) {
+        self.positions.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    async fn apply(
+        &mut self,
+        batch: Vec<(Record, Row)>,
+        offsets: &Offsets,
+    ) -> Result<Outcome, StageError> {
+        let began = Instant::now();
+        let (records, rows): (Vec<Record>, Vec<Row>) = batch.into_iter().unzip();
+        let rejections = self.write(&rows, offsets).await?;
+        self.positions.extend(offsets.iter().map(|(at, offset)| (at.clone(), *offset)));
+        metrics::histogram!(names::WRITE_SECONDS).record(began.elapsed().as_secs_f64());
+        if let Some(capture_us) = rows.iter().filter_map(capture_us).max() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let latency_s = now.as_secs_f64() - capture_us as f64 / 1e6;
+            metrics::histogram!(names::CAPTURE_TO_ROW_SECONDS).record(latency_s.max(0.0));
+        }
+        let refused = rejections
+            .into_iter()
+            .map(|rejection| (records[rejection.record].clone(), Refused(rejection.reason)));
+        Ok(Outcome { outputs: Vec::new(), refused: refused.collect() })
+    }
+}
+
+/// Capture time of the picture that a row is about.
+fn capture_us(row: &Row) -> Option<i64> {
+    match row {
+        Row::Detections(set) => Some(set.capture_us),
+        _ => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! Arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Counts people in video: Kafka in the middle, TimescaleDB behind, REST in front.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file; `headcount.toml` in the current folder when there is one.
+    #[arg(long, short, global = true, env = "HEADCOUNT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// One setting, such as `kafka.brokers=localhost:9092`; wins over file and environment.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read cameras and files, write frames.
+    Ingest,
+    /// Read frames, write what each shows.
+    Detect,
+    /// Read detections, write crossings, occupancy, visits, tracks and coverage.
+    Count,
+    /// Write events to the database.
+    Sink,
+    /// Serve the REST API.
+    Api,
+    /// Run all stages in this process.
+    Up,
+    /// Count a real clip through the whole pipeline and show the result.
+    Demo(DemoArgs),
+    /// Count one clip, without bus and database.
+    Analyze(AnalyzeArgs),
+    /// Measure accuracy against ground truth.
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Bring the database to the schema this program needs.
+    Migrate {
+        /// Only say what would be done.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Create the topics that are missing.
+    Topics,
+    /// Say what is found on this machine and what to do about what is missing.
+    Doctor,
+    /// Get and look after detection models.
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Another clip than the one of Debian's package `opencv-doc`.
+    #[arg(long, value_name = "VIDEO")]
+    pub clip: Option<PathBuf>,
+    /// Where to write the picture of what was counted.
+    #[arg(long, default_value = "out/demo.png", value_name = "FILE")]
+    pub picture: PathBuf,
+    /// At the speed of the recording.
+    #[arg(long)]
+    pub realtime: bool,
+    /// Go on serving the API when the clip has been counted, until Ctrl-C.
+    #[arg(long)]
+    pub serve: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Video file or folder of pictures.
+    pub video: String,
+    /// Model file, or its name in the models folder.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// A line to count at, from its first point to its second.
+    #[arg(long = "line", value_name = "NAME=X1,Y1,X2,Y2", allow_hyphen_values = true)]
+    pub lines: Vec<String>,
+    /// A zone to watch.
+    #[arg(long = "zone", value_name = "NAME=X1,Y1,X2,Y2,X3,Y3...", allow_hyphen_values = true)]
+    pub zones: Vec<String>,
+    /// Whether coordinates are pixels of the video or 0 to 1.
+    #[arg(long, value_enum, default_value_t = CoordsArg::Relative)]
+    pub coords: CoordsArg,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+    /// Write the clip with everything drawn in.
+    #[arg(long, value_name = "OUT.mp4")]
+    pub annotate: Option<PathBuf>,
+    /// Write one picture of everything that was counted.
+    #[arg(long, value_name = "OUT.png")]
+    pub picture: Option<PathBuf>,
+    /// No progress bar and no summary.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CoordsArg {
+    /// Pixels of the video.
+    Px,
+    /// 0 to 1 of width and height.
+    Relative,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Tracker and lines on a MOTChallenge sequence.
+    Mot(MotArgs),
+    /// From pixels to counts on labelled clips.
+    Clips(ClipsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct MotArgs {
+    /// Folder with `seqinfo.ini` and `gt/gt.txt`.
+    #[arg(long, value_name = "DIR")]
+    pub sequence: PathBuf,
+    /// Detections in MOTChallenge format.
+    #[arg(long, value_name = "FILE")]
+    pub detections: PathBuf,
+    /// Lines to count at, by sequence.
+    #[arg(long, value_name = "FILE")]
+    pub lines: Option<PathBuf>,
+    /// Also count every line shifted by so many pixels to both sides.
+    #[arg(long, value_name = "N")]
+    pub jitter_px: Option<f64>,
+    /// Keep every N-th frame, with its true time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// The first frame that is kept, from 0.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub phase: u32,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+    /// Write the tracks in MOTChallenge format.
+    #[arg(long, value_name = "FILE")]
+    pub tracks_out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ClipsArgs {
+    /// Lines and true counts by clip.
+    #[arg(long, value_name = "FILE")]
+    pub truth: PathBuf,
+    /// Folder of the clips.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Model file, or its name in the models folder.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// What can be pulled and what is there.
+    List,
+    /// Download a pinned model and check its digest.
+    Pull {
+        /// Its name, as `list` shows it.
+        name: String,
+    },
+    /// Take a local file into the models folder.
+    Add {
+        /// The `.onnx` file; a manifest `.toml` beside it is taken along.
+        file: PathBuf,
+    },
+    /// Print where a model's file is.
+    Path {
+        /// Its name.
+        name: String,
+    },
+}

@@ -1,0 +1,60 @@
+//! The command `analyze`.
+
+use std::process::ExitCode;
+
+use headcount_analyze::progress::Bar;
+use headcount_analyze::{Coords, Outputs, Request};
+use headcount_detect::ModelChoice;
+
+use super::{Failure, write_json};
+use crate::cli::{AnalyzeArgs, CoordsArg};
+use crate::config::Loaded;
+
+pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    let detect = &loaded.config.detect;
+    let request = Request {
+        video: args.video,
+        lines: args.lines,
+        zones: args.zones,
+        coords: match args.coords {
+            CoordsArg::Px => Coords::Px,
+            CoordsArg::Relative => Coords::Relative,
+        },
+        outputs: Outputs { annotate: args.annotate, picture: args.picture },
+        detectors: detect.detectors,
+    };
+    let (named, configured) = (args.model.as_deref(), detect.model.as_deref());
+    let model = headcount_detect::resolve(named, configured, &detect.models_dir)
+        .map_err(anyhow::Error::from)?;
+    if matches!(model, ModelChoice::HogFallback { .. }) {
+        eprintln!(
+            "headcount: no model found: OpenCV's people detector stands in, which misses many people \
+             (`headcount model list` shows how to get a network)"
+        );
+    }
+    let mut bar = None;
+    let mut show = |progress: &headcount_analyze::Progress<'_>| {
+        if !args.quiet {
+            bar.get_or_insert_with(|| Bar::new(progress.total)).show(progress);
+        }
+    };
+    let settings = detect.detector_settings();
+    let analyzed = headcount_analyze::analyze(&request, &model, &settings, &mut show);
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    let report = analyzed.map_err(|error| match error.is_usage() {
+        true => Failure::Usage(error.to_string()),
+        false => Failure::Other(error.into()),
+    })?;
+    if let Some(target) = &args.json {
+        write_json(target, &report)?;
+    }
+    match args.json.as_deref() {
+        // What the report says of a damaged clip must not be lost.
+        _ if args.quiet => report.warnings.iter().for_each(|warning| eprintln!("headcount: {warning}")),
+        Some("-") => eprint!("{report}"),
+        _ => print!("{report}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

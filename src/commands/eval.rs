@@ -1,0 +1,55 @@
+//! The command `eval`.
+
+use std::process::ExitCode;
+
+use headcount_eval::{ClipsOptions, MotOptions, run_clips, run_mot};
+
+use super::{Failure, write_json};
+use crate::cli::EvalCommand;
+use crate::config::Loaded;
+
+pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    match command {
+        EvalCommand::Mot(args) => {
+            let options = MotOptions {
+                sequence: args.sequence,
+                detections: args.detections,
+                lines: args.lines,
+                jitter_px: args.jitter_px,
+                every: args.every,
+                phase: args.phase,
+                tracks_out: args.tracks_out,
+            };
+            let report = run_mot(&options).map_err(anyhow::Error::from)?;
+            show(args.json.as_deref(), &report, &report)
+        }
+        EvalCommand::Clips(args) => {
+            let detect = &loaded.config.detect;
+            let model = headcount_detect::resolve(Some(&args.model), None, &detect.models_dir)
+                .map_err(anyhow::Error::from)?;
+            let options = ClipsOptions {
+                truth: args.truth,
+                dir: args.dir,
+                model,
+                detector: detect.detector_settings(),
+                detectors: detect.detectors,
+            };
+            let report = run_clips(&options).map_err(anyhow::Error::from)?;
+            show(args.json.as_deref(), &report, &report)
+        }
+    }
+}
+
+fn show(
+    json: Option<&str>,
+    report: &impl serde::Serialize,
+    text: &impl std::fmt::Display,
+) -> Result<ExitCode, Failure> {
+    if let Some(target) = json {
+        write_json(target, report)?;
+    }
+    if json != Some("-") {
+        print!("{text}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

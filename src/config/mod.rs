@@ -1,0 +1,269 @@
+//! The configuration: a file, then the environment, then flags; each section belongs to one part.
+
+mod cameras;
+mod layers;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use headcount_api::ApiConfig;
+use headcount_bus::TopicSpec;
+use headcount_bus::kafka::KafkaConfig;
+use headcount_count::config::CountConfig;
+use headcount_detect::config::DetectConfig;
+use headcount_ingest::config::IngestConfig;
+use headcount_schemas::topic::Retention;
+use headcount_schemas::{CameraConfig, Topic, TopicNames};
+use headcount_sink::config::SinkConfig;
+use serde::{Deserialize, Serialize};
+
+pub use layers::load;
+
+/// Everything that can be set, except the cameras.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Name of this process that survives restarts. With it, a restart within the session timeout keeps
+    /// its partitions. Two processes of one stage must not share it.
+    pub instance: Option<String>,
+    /// Logging.
+    pub log: LogSection,
+    /// Where stages that serve no API show their metrics.
+    pub metrics: MetricsSection,
+    /// What lies between the stages.
+    pub bus: BusSection,
+    /// The broker.
+    pub kafka: KafkaConfig,
+    /// The topics.
+    pub topics: TopicsSection,
+    /// The database.
+    pub database: DatabaseSection,
+    /// The stage `ingest`.
+    pub ingest: IngestConfig,
+    /// The stage `detect`.
+    pub detect: DetectConfig,
+    /// The stage `count`.
+    pub count: CountConfig,
+    /// The stage `sink`.
+    pub sink: SinkConfig,
+    /// The stage `api`.
+    pub api: ApiSection,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogSection {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level, or directives such as `info,headcount_bus=debug`.
+    pub level: String,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Metrics of stages without an API.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MetricsSection {
+    /// Address of `/metrics` and `/healthz`; none: not served.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What lies between the stages.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BusSection {
+    /// `kafka`, or `memory` for `up` in a single process.
+    pub kind: BusKind,
+    /// How long a broker that is away is waited for at the start, in seconds.
+    pub connect_timeout_s: u64,
+}
+
+impl Default for BusSection {
+    fn default() -> Self {
+        Self { kind: BusKind::Kafka, connect_timeout_s: 30 }
+    }
+}
+
+/// A bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BusKind {
+    /// Apache Kafka.
+    Kafka,
+    /// The in-process twin: gone with the process.
+    Memory,
+}
+
+/// The topics.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TopicsSection {
+    /// In front of every topic's name.
+    pub prefix: String,
+    /// Partitions of the topics between the stages: the most processes that one stage can use.
+    pub partitions: i32,
+    /// Copies of every partition; 3 in production.
+    pub replication: i32,
+}
+
+impl Default for TopicsSection {
+    fn default() -> Self {
+        Self { prefix: "headcount.".to_owned(), partitions: 8, replication: 1 }
+    }
+}
+
+impl TopicsSection {
+    /// Full names.
+    pub fn names(&self) -> TopicNames {
+        TopicNames::new(&self.prefix)
+    }
+
+    /// How each topic is made.
+    pub fn specs(&self) -> Vec<TopicSpec> {
+        let names = self.names();
+        let spec = |topic: Topic| TopicSpec {
+            name: names.full(topic),
+            partitions: match topic {
+                // Small, and read whole by everyone.
+                Topic::Cameras | Topic::DeadLetters => 1,
+                _ => self.partitions,
+            },
+            replication: self.replication,
+            retention: match (topic, topic.retention()) {
+                // One bound for all partitions together.
+                (Topic::Frames, Retention::Delete { ms, bytes_per_partition }) => {
+                    let share = bytes_per_partition / i64::from(self.partitions.max(1));
+                    Retention::Delete { ms, bytes_per_partition: share.max(64 << 20) }
+                }
+                (_, retention) => retention,
+            },
+        };
+        Topic::ALL.into_iter().map(spec).collect()
+    }
+}
+
+/// The database.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DatabaseSection {
+    /// `postgres://user:password@host:port/name`; also read from `DATABASE_URL`. None: `up`
+    /// starts a private server, other commands refuse.
+    pub url: Option<String>,
+    /// Connections of one stage at most.
+    pub max_connections: u32,
+    /// How long a database that is away is waited for at the start, in seconds.
+    pub connect_timeout_s: u64,
+    /// Folder of the private server that `up` starts.
+    pub private_dir: PathBuf,
+}
+
+impl Default for DatabaseSection {
+    fn default() -> Self {
+        Self {
+            url: None,
+            max_connections: 8,
+            connect_timeout_s: 30,
+            private_dir: PathBuf::from(".local/postgres"),
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for DatabaseSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseSection")
+            .field("url", &self.url.as_ref().map(|_| "[set]"))
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout_s", &self.connect_timeout_s)
+            .field("private_dir", &self.private_dir)
+            .finish()
+    }
+}
+
+/// The stage `api`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApiSection {
+    /// Address to listen on. Loopback only, unless set: requests are not authenticated yet.
+    pub listen: SocketAddr,
+    /// Tenant of requests that name none.
+    pub default_tenant: String,
+    /// A request that takes longer is answered with 503, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        let api = ApiConfig::default();
+        Self {
+            listen: api.listen,
+            default_tenant: api.default_tenant,
+            request_timeout_ms: api.request_timeout.as_millis() as u64,
+            max_in_flight: api.max_in_flight,
+        }
+    }
+}
+
+impl ApiSection {
+    /// What the stage takes.
+    pub fn to_config(&self, topics: TopicNames) -> ApiConfig {
+        ApiConfig {
+            listen: self.listen,
+            default_tenant: self.default_tenant.clone(),
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
+            max_in_flight: self.max_in_flight,
+            topics,
+            ..ApiConfig::default()
+        }
+    }
+}
+
+/// The configuration and where it came from.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// All sections.
+    pub config: Config,
+    /// The cameras of the file.
+    pub cameras: Vec<CameraConfig>,
+    /// The file, if there was one.
+    pub file: Option<PathBuf>,
+}
+
+/// Everything that is wrong with a configuration, all at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not valid:")?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// The file that is read when none is named, if it is there.
+pub fn default_file() -> Option<PathBuf> {
+    let file = Path::new("headcount.toml");
+    file.is_file().then(|| file.to_owned())
+}

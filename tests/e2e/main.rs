@@ -1,0 +1,11 @@
+//! End to end: the stages as separate processes, with the environment of `docker-compose.yml`, on a real
+//! Apache Kafka and a real PostgreSQL.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bad_input;
+mod clips;
+mod compose;
+mod faults;
+mod harness;
+mod readers;
+mod walkers;

@@ -1,0 +1,73 @@
+//! Made-up people who walk to and fro: detections without a detector, and the events that they must lead to.
+
+use headcount_bus::OutRecord;
+use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
+use headcount_schemas::camera::{Line, Point, Zone};
+use headcount_schemas::events::{BoundingBox, DetectionSet, FrameKind};
+use headcount_schemas::{CameraConfig, CameraKey, TopicNames};
+
+const EPOCH: i64 = 1_767_225_600_000;
+const FRAME_US: i64 = 100_000;
+const WIDTH: i32 = 1280;
+const HEIGHT: i32 = 720;
+
+pub fn camera(id: &str) -> CameraConfig {
+    let at = |x, y| Point { x, y };
+    let mut camera = CameraConfig::new(CameraKey::new("acme", id).unwrap(), "nowhere");
+    camera.lines.push(Line::new("door", at(0.5, 0.0), at(0.5, 1.0)));
+    camera.zones.push(Zone::new("hall", vec![at(0.6, 0.1), at(0.9, 0.1), at(0.9, 0.99), at(0.6, 0.99)]));
+    camera
+}
+
+/// `frames` pictures of five people, then the end.
+pub fn detections(camera: &CameraConfig, frames: i64) -> Vec<DetectionSet> {
+    let seed = camera.camera.bytes().fold(7u64, |a, b| a.wrapping_mul(31).wrapping_add(b.into()));
+    let set = |sequence: i64, kind, boxes| DetectionSet {
+        tenant: camera.tenant.clone(),
+        camera: camera.camera.clone(),
+        epoch: EPOCH,
+        sequence,
+        kind,
+        capture_us: EPOCH * 1000 + sequence.min(frames - 1) * FRAME_US,
+        width: WIDTH,
+        height: HEIGHT,
+        config_version: camera.version,
+        model: "walkers@0".to_owned(),
+        inference_us: 0,
+        boxes,
+    };
+    let mut sets: Vec<DetectionSet> = (0..frames)
+        .map(|sequence| {
+            let people = (0..5).map(|person| walker(seed, person, sequence)).collect();
+            set(sequence, FrameKind::Picture, people)
+        })
+        .collect();
+    sets.push(set(frames, FrameKind::End, Vec::new()));
+    sets
+}
+
+/// One person on a lane of their own, from one side to the other and back.
+fn walker(seed: u64, person: i64, sequence: i64) -> BoundingBox {
+    let height = 120.0 + 10.0 * person as f32;
+    let period = 60 + (seed % 17) as i64 + 7 * person;
+    let phase = ((seed >> (person * 3)) % 50) as i64;
+    let at = (sequence + phase) % (2 * period);
+    let along = (if at < period { at } else { 2 * period - at }) as f32 / period as f32;
+    let x = 150.0 + 980.0 * along;
+    let foot = 180.0 + 125.0 * person as f32;
+    BoundingBox { x1: x - 25.0, y1: foot - height, x2: x + 25.0, y2: foot, score: 0.9, class: 0 }
+}
+
+pub fn records(names: &TopicNames, sets: &[DetectionSet]) -> Vec<OutRecord> {
+    sets.iter().map(|set| OutRecord::event(names, set).unwrap()).collect()
+}
+
+/// What an undisturbed run leads to.
+pub fn expected(camera: &CameraConfig, sets: &[DetectionSet]) -> Vec<CountEvent> {
+    let mut counter = CameraCounter::new(camera, TrackerSettings::default());
+    let mut events = Vec::new();
+    for set in sets {
+        counter.update(set, &mut events);
+    }
+    events
+}
