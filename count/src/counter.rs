@@ -170,7 +170,7 @@ impl CameraCounter {
             coverage: CoverageClock::default(),
         };
         let mut counter = Self::assemble(state, Tracker::new(settings));
-        counter.apply_config(config);
+        counter.take_geometry(config);
         counter
     }
 
@@ -187,8 +187,14 @@ impl CameraCounter {
 
     /// Puts another version of the geometry in force. Lines, zones and sites with the same name and
     /// shape keep their state and totals; tracks go on. Positions that still wait for the
-    /// look-ahead are decided by the new geometry.
-    pub fn apply_config(&mut self, config: &CameraConfig) {
+    /// look-ahead are decided by the new geometry. What was watched under the old one is appended
+    /// to `out`.
+    pub fn apply_config(&mut self, config: &CameraConfig, out: &mut Vec<CountEvent>) {
+        Frame::new(&mut self.state, &self.label, &mut self.scratch, out).cut_coverage();
+        self.take_geometry(config);
+    }
+
+    fn take_geometry(&mut self, config: &CameraConfig) {
         let state = &mut self.state;
         state.geometry_version = config.version;
         state.min_score = config.min_score.map(|score| score as f32);
@@ -529,6 +535,12 @@ impl<'a> Frame<'a> {
         }
         let (stamp, out) = (&self.stamp, &mut *self.out);
         self.coverage.picture(now_us, stamp.sequence, |span| out.push(stamp.coverage(&span)));
+    }
+
+    /// What is watched from here on belongs to another geometry.
+    fn cut_coverage(&mut self) {
+        let (stamp, out) = (&self.stamp, &mut *self.out);
+        self.coverage.cut(|span| out.push(stamp.coverage(&span)));
     }
 
     /// The tracks are over: whoever is still in a zone is lost, and the watched span ends.

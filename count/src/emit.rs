@@ -153,6 +153,9 @@ impl Stamp<'_> {
             from_us: span.from_us,
             until_us: span.until_us,
             frames: span.frames,
+            geometry_version: self.geometry_version,
+            model: self.model.to_owned(),
+            tracker: self.tracker.to_owned(),
         })
     }
 }

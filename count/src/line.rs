@@ -283,3 +283,151 @@ impl LineCounter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headcount_schemas::camera::Point;
+    use rstest::rstest;
+
+    use super::*;
+
+    const SIZE: FrameSize = FrameSize { width: 100.0, height: 100.0 };
+    const IN: Direction = Direction::In;
+    const OUT: Direction = Direction::Out;
+
+    fn met(at_us: i64) -> Met {
+        Met { at_us, sequence: 0, x: 0.5, y: 0.5, unseen_us: 0 }
+    }
+
+    fn through(direction: Direction, at_us: i64) -> LineState {
+        LineState::Through { direction, met: met(at_us) }
+    }
+
+    /// One row for each transition: state, passage, within the margin → state, counted times.
+    #[rstest]
+    #[case::far_away(LineState::Clear, None, false, LineState::Clear, vec![])]
+    #[case::comes_near(LineState::Clear, None, true, LineState::Beside, vec![])]
+    #[case::steps_through_into_margin(LineState::Clear, Some(IN), true, through(IN, 2), vec![])]
+    #[case::jumps_across(LineState::Clear, Some(IN), false, LineState::Clear, vec![(IN, 2)])]
+    #[case::stays_beside(LineState::Beside, None, true, LineState::Beside, vec![])]
+    #[case::turns_back(LineState::Beside, None, false, LineState::Clear, vec![])]
+    #[case::goes_through(LineState::Beside, Some(OUT), true, through(OUT, 2), vec![])]
+    #[case::goes_through_and_clear(LineState::Beside, Some(OUT), false, LineState::Clear, vec![(OUT, 2)])]
+    #[case::stands_behind(through(IN, 1), None, true, through(IN, 1), vec![])]
+    #[case::gets_clear(through(IN, 1), None, false, LineState::Clear, vec![(IN, 1)])]
+    #[case::goes_back(through(IN, 1), Some(OUT), true, LineState::Beside, vec![])]
+    #[case::goes_back_and_clear(through(IN, 1), Some(OUT), false, LineState::Clear, vec![])]
+    #[case::around_an_end_and_through_again(through(IN, 1), Some(IN), true, through(IN, 2), vec![(IN, 1)])]
+    #[case::the_same_and_clear(through(IN, 1), Some(IN), false, LineState::Clear, vec![(IN, 1), (IN, 2)])]
+    fn every_transition(
+        #[case] state: LineState,
+        #[case] passage: Option<Direction>,
+        #[case] within: bool,
+        #[case] next: LineState,
+        #[case] counted: Vec<(Direction, i64)>,
+    ) {
+        let (after, events) = state.next(passage.map(|way| (way, met(2))), within);
+        assert_eq!(after, next);
+        let events: Vec<_> = events.into_iter().flatten().map(|(way, met)| (way, met.at_us)).collect();
+        assert_eq!(events, counted);
+    }
+
+    #[rstest]
+    #[case(LineState::Clear, None)]
+    #[case(LineState::Beside, None)]
+    #[case(through(OUT, 7), Some((OUT, met(7))))]
+    fn every_end(#[case] state: LineState, #[case] counted: Option<(Direction, Met)>) {
+        assert_eq!(state.end(), counted);
+    }
+
+    /// A line from top to bottom in the middle; leftwards is in.
+    fn line() -> Line {
+        let point = |x, y| Point { x, y };
+        Line::new("middle", point(0.5, 0.2), point(0.5, 0.8))
+    }
+
+    /// Walks a person of 20 pixels along a path, a step a second, and gives (in, out).
+    fn walk(line: Line, path: &[(f32, f32)]) -> (i64, i64) {
+        walk_to(line, path).0
+    }
+
+    fn walk_to(line: Line, path: &[(f32, f32)]) -> ((i64, i64), Vec<LineCount>) {
+        let mut counter = LineCounter::new(line);
+        let mut counted = Vec::new();
+        let points: Vec<PathPoint> = path.iter().zip(0..).map(|(&(x, y), i)| PathPoint {
+            at_us: i * 1_000_000,
+            sequence: i,
+            x,
+            y,
+            height: 20.0,
+        }).collect();
+        for (i, point) in points.iter().enumerate() {
+            let before = i.checked_sub(1).map(|i| &points[i]);
+            let step = Step { track: 1, class: 0, started_us: 0, before, point };
+            counter.step(&step, SIZE, |count| counted.push(count));
+        }
+        counter.end(1, 0, points[points.len() - 1].at_us, |count| counted.push(count));
+        ((counter.total_in, counter.total_out), counted)
+    }
+
+    // The margin is one pixel: 5% of 20.
+    #[rstest]
+    #[case::leftwards_is_in(&[(60.0, 50.0), (40.0, 50.0)], (1, 0))]
+    #[case::rightwards_is_out(&[(40.0, 50.0), (60.0, 50.0)], (0, 1))]
+    #[case::there_and_back(&[(40.0, 50.0), (60.0, 50.0), (40.0, 50.0)], (1, 1))]
+    #[case::around_the_end(&[(40.0, 50.0), (40.0, 90.0), (60.0, 90.0), (60.0, 50.0)], (0, 0))]
+    #[case::beside_it(&[(40.0, 10.0), (40.0, 90.0)], (0, 0))]
+    #[case::up_to_it_and_back(&[(40.0, 50.0), (49.9, 50.0), (40.0, 50.0)], (0, 0))]
+    #[case::jitter_on_it(&[(40.0, 50.0), (49.5, 50.0), (50.5, 50.0), (49.5, 50.0), (50.5, 50.0), (40.0, 50.0)], (0, 0))]
+    #[case::jitter_then_across(&[(40.0, 50.0), (50.5, 50.0), (49.5, 50.0), (50.5, 50.0), (60.0, 50.0)], (0, 1))]
+    #[case::stands_on_it(&[(50.0, 50.0), (50.0, 50.0), (50.0, 50.0)], (0, 0))]
+    #[case::starts_within_then_across(&[(49.5, 50.0), (60.0, 50.0)], (0, 1))]
+    #[case::starts_beyond_within(&[(50.5, 50.0), (60.0, 50.0)], (0, 0))]
+    #[case::ends_within_beyond(&[(40.0, 50.0), (50.5, 50.0)], (0, 1))]
+    #[case::ends_within_before(&[(40.0, 50.0), (49.5, 50.0)], (0, 0))]
+    #[case::exactly_to_it_and_on(&[(40.0, 50.0), (50.0, 50.0), (60.0, 50.0)], (0, 1))]
+    fn walks(#[case] path: &[(f32, f32)], #[case] counts: (i64, i64)) {
+        assert_eq!(walk(line(), path), counts);
+    }
+
+    #[test]
+    fn time_and_place_are_interpolated() {
+        let (_, counted) = walk_to(line(), &[(20.0, 40.0), (60.0, 60.0)]);
+        let [count] = &counted[..] else { panic!("one crossing, not {counted:?}") };
+        assert_eq!(count.met.at_us, 750_000);
+        assert_eq!((count.met.x, count.met.y), (0.5, 0.55));
+        assert_eq!(count.met.sequence, 1);
+    }
+
+    #[test]
+    fn the_anchor_decides_which_point_crosses() {
+        // The feet pass below the line's end, the head crosses it.
+        let path = [(40.0, 85.0), (60.0, 85.0)];
+        assert_eq!(walk(line(), &path), (0, 0));
+        assert_eq!(walk(Line { anchor: Anchor::TopCenter, ..line() }, &path), (0, 1));
+        assert_eq!(walk(Line { anchor: Anchor::Center, ..line() }, &path), (0, 1));
+    }
+
+    #[test]
+    fn young_tracks_do_not_count() {
+        let path = [(40.0, 50.0), (60.0, 50.0), (70.0, 50.0)];
+        assert_eq!(walk(Line { min_age_ms: 1000, ..line() }, &path), (0, 1));
+        assert_eq!(walk(Line { min_age_ms: 1001, ..line() }, &path), (0, 0));
+    }
+
+    #[test]
+    fn a_track_counts_again_only_when_rearmed() {
+        let path = [(40.0, 50.0), (60.0, 50.0), (40.0, 50.0), (60.0, 50.0)];
+        assert_eq!(walk(line(), &path), (1, 2));
+        assert_eq!(walk(Line { rearm_ms: 1500, ..line() }, &path), (0, 2));
+        assert_eq!(walk(Line { rearm_ms: 5000, ..line() }, &path), (0, 1));
+    }
+
+    #[test]
+    fn other_classes_and_lines_shorter_than_a_pixel_count_nothing() {
+        let path = [(40.0, 50.0), (60.0, 50.0)];
+        assert_eq!(walk(Line { classes: vec![2], ..line() }, &path), (0, 0));
+        let short = Line { to: Point { x: 0.5, y: 0.209 }, from: Point { x: 0.5, y: 0.2 }, ..line() };
+        assert_eq!(walk(short, &[(40.0, 20.5), (60.0, 20.5)]), (0, 0));
+    }
+}

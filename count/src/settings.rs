@@ -7,33 +7,49 @@ use serde::{Deserialize, Serialize};
 /// are in box heights and times in seconds, so that neither resolution nor frame rate matters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TrackerSettings {
-    /// Detections at or above this score are matched first and may start a track.
+    /// Detections at or above this score are matched first.
     pub high_score: f32,
-    /// Detections at or above this score, and below the one above, only continue tracks.
-    pub low_score: f32,
     /// Detections that nobody claims start a track at or above this score, unless the camera is
     /// configured otherwise.
     pub birth_score: f32,
+    /// A box that overlaps somebody else's needs a higher score to start a track: by this much for
+    /// a full overlap. Detectors see one person twice more often in a crowd.
+    pub birth_crowding: f32,
     /// How much people change their velocity: white acceleration, in heights per second squared.
     pub acceleration: f32,
-    /// Standard deviation of a confident detection's position, in heights.
-    pub position_noise: f32,
-    /// How much larger the noise of a detection of score zero is than that of score one.
-    pub low_score_noise: f32,
     /// Spread of the velocity of someone just seen for the first time, in heights per second.
     pub initial_speed: f32,
+    /// Standard deviation of a perfectly confident detection's position, in heights.
+    pub position_noise: f32,
+    /// How much larger that is for a detection of score zero: one more than the factor.
+    pub doubtful_noise: f32,
+    /// Movement and noise down the picture, relative to those across: most cameras look more along
+    /// the ground than down on it.
+    pub foreshortening: f32,
     /// Someone unseen goes on at the last velocity, which fades with this time constant, in seconds.
     pub fading_s: f32,
     /// Someone unseen for longer is forgotten, in seconds.
     pub memory_s: f32,
     /// Standard deviation of the logarithm of a detection's height.
     pub height_noise: f32,
-    /// How far from the prediction a detection may be, in standard deviations.
+    /// How far the expected size follows one confident sighting.
+    pub size_gain: f32,
+    /// Cost up to which a confident detection may be a person, as the square of this: about the
+    /// number of standard deviations.
     pub gate: f32,
-    /// The same for what the first two stages left over.
+    /// The same for doubtful detections.
+    pub doubtful_gate: f32,
+    /// The same in the last stage, for what the others left over.
     pub loose_gate: f32,
-    /// Weight of the overlap of boxes beside the distance of their feet.
+    /// Cost of a detection that does not overlap the predicted box at all.
     pub overlap_weight: f32,
+    /// Weight of the logarithm of the prediction's variance: a vague prediction must not win
+    /// against a sure one.
+    pub spread_weight: f32,
+    /// Cost of every second unseen: who is gone for long has more likely left.
+    pub unseen_weight: f32,
+    /// A jerk of the camera is believed when it stands out from its standard error by this factor.
+    pub shift_trust: f32,
     /// Positions are smoothed with what was seen up to this much later, in seconds. Every count is
     /// delayed by it.
     pub look_ahead_s: f32,
@@ -42,20 +58,26 @@ pub struct TrackerSettings {
 impl Default for TrackerSettings {
     fn default() -> Self {
         Self {
-            high_score: 0.55,
-            low_score: 0.1,
-            birth_score: 0.6,
-            acceleration: 0.45,
-            position_noise: 0.12,
-            low_score_noise: 2.0,
-            initial_speed: 0.7,
-            fading_s: 2.0,
-            memory_s: 4.0,
-            height_noise: 0.15,
-            gate: 3.0,
-            loose_gate: 5.0,
-            overlap_weight: 2.0,
-            look_ahead_s: 0.4,
+            high_score: 0.64,
+            birth_score: 0.61,
+            birth_crowding: 0.2,
+            acceleration: 0.264,
+            initial_speed: 0.88,
+            position_noise: 0.119,
+            doubtful_noise: 3.08,
+            foreshortening: 0.6,
+            fading_s: 1.93,
+            memory_s: 3.4,
+            height_noise: 0.487,
+            size_gain: 0.24,
+            gate: 3.37,
+            doubtful_gate: 3.4,
+            loose_gate: 3.25,
+            overlap_weight: 3.88,
+            spread_weight: 3.5,
+            unseen_weight: 0.18,
+            shift_trust: 1.8,
+            look_ahead_s: 0.3,
         }
     }
 }

@@ -74,3 +74,56 @@ impl SiteCounter {
         drift
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> SiteCounter {
+        SiteCounter::new(Site {
+            name: "shop".to_owned(),
+            lines: vec!["front".to_owned()],
+            reversed_lines: vec!["back".to_owned()],
+            reset_at: vec!["04:00".to_owned(), "16:00".to_owned()],
+        })
+    }
+
+    #[test]
+    fn lines_add_and_reversed_lines_take_away() {
+        let mut site = site();
+        assert!(site.cross("front", Direction::In));
+        assert!(site.cross("back", Direction::Out));
+        assert_eq!((site.count, site.drift), (2, 0));
+        assert!(site.cross("front", Direction::Out));
+        assert!(site.cross("back", Direction::In));
+        assert_eq!((site.count, site.drift), (0, 0));
+        assert!(!site.cross("elsewhere", Direction::In));
+    }
+
+    #[test]
+    fn never_negative_and_the_correction_is_reported() {
+        let mut site = site();
+        site.cross("front", Direction::Out);
+        assert_eq!((site.count, site.drift), (0, 1));
+        site.cross("front", Direction::In);
+        site.cross("front", Direction::In);
+        assert_eq!(site.reset(), -1);
+        assert_eq!((site.count, site.drift), (0, 0));
+    }
+
+    #[test]
+    fn resets_happen_once_at_their_time_of_day() {
+        let hour = 3_600_000_000;
+        let day = 20 * DAY_US;
+        let mut site = site();
+        assert_eq!(site.reset_due(day + hour), None);
+        assert_eq!(site.reset_due(day + 3 * hour), None);
+        assert_eq!(site.reset_due(day + 5 * hour), Some(day + 4 * hour));
+        assert_eq!(site.reset_due(day + 6 * hour), None);
+        // A long gap: only the newest reset matters.
+        assert_eq!(site.reset_due(day + 41 * hour), Some(day + 40 * hour));
+        // A clock that goes back repeats nothing.
+        assert_eq!(site.reset_due(day + 39 * hour), None);
+        assert_eq!(site.reset_due(day + 41 * hour), None);
+    }
+}

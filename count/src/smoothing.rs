@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::TrackerSettings;
-use crate::tracker::motion::{Motion, fading, measurement_variance};
+use crate::tracker::motion::{Motion, measurement_variance};
 
 /// One sighting of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -93,8 +93,8 @@ impl Smoother {
         Some(PathPoint {
             at_us: first.at_us,
             sequence: first.sequence,
-            x: smoothed.0,
-            y: smoothed.1,
+            x: smoothed.x,
+            y: smoothed.y,
             height: first.height,
         })
     }
@@ -138,45 +138,17 @@ impl Smoother {
     }
 }
 
-/// Backward pass: the smoothed position of the first sighting.
+/// Backward pass: the smoothed state at the first sighting.
 fn smooth_first(
     samples: &VecDeque<Sample>,
     settings: &TrackerSettings,
     scratch: &SmootherScratch,
-) -> (f32, f32) {
-    let n = samples.len();
-    let last = scratch.filtered[n - 1];
-    let mut state = [last.x, last.y, last.vx, last.vy];
-    for k in (0..n - 1).rev() {
-        let (filtered, predicted) = (scratch.filtered[k], scratch.predicted[k + 1]);
+) -> Motion {
+    let last = samples.len() - 1;
+    let mut state = scratch.filtered[last];
+    for k in (0..last).rev() {
         let dt = (samples[k + 1].at_us - samples[k].at_us) as f32 / 1e6;
-        let (reach, rest) = fading(dt, settings.fading_s);
-        // Gain = filtered covariance × transposed transition × inverse of the predicted covariance.
-        let (p, c, v) =
-            (filtered.position_variance, filtered.covariance, filtered.velocity_variance);
-        let (a00, a01) = (p + reach * c, rest * c);
-        let (a10, a11) = (c + reach * v, rest * v);
-        let (s, t, u) =
-            (predicted.position_variance, predicted.covariance, predicted.velocity_variance);
-        let determinant = s * u - t * t;
-        if determinant <= 0.0 {
-            state = [filtered.x, filtered.y, filtered.vx, filtered.vy];
-            continue;
-        }
-        let gain = [
-            (a00 * u - a01 * t) / determinant,
-            (a01 * s - a00 * t) / determinant,
-            (a10 * u - a11 * t) / determinant,
-            (a11 * s - a10 * t) / determinant,
-        ];
-        let (dx, dy) = (state[0] - predicted.x, state[1] - predicted.y);
-        let (dvx, dvy) = (state[2] - predicted.vx, state[3] - predicted.vy);
-        state = [
-            filtered.x + gain[0] * dx + gain[1] * dvx,
-            filtered.y + gain[0] * dy + gain[1] * dvy,
-            filtered.vx + gain[2] * dx + gain[3] * dvx,
-            filtered.vy + gain[2] * dy + gain[3] * dvy,
-        ];
+        state = scratch.filtered[k].smooth(dt, &scratch.predicted[k + 1], &state, settings);
     }
-    (state[0], state[1])
+    state
 }

@@ -285,3 +285,127 @@ impl ZoneCounter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headcount_schemas::camera::{Point, Queue};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::smoothing::PathPoint;
+
+    const SECOND: i64 = 1_000_000;
+
+    use ZoneState::{Entering, Inside, Leaving, Outside};
+
+    /// One row for each transition, with a minimum dwell of one second.
+    #[rstest]
+    #[case::stays_outside(Outside, false, 9, Outside, None)]
+    #[case::comes_in(Outside, true, 9, Entering { since_us: 8 }, None)]
+    #[case::leaves_too_soon(Entering { since_us: 5 }, false, 9, Outside, None)]
+    #[case::is_not_in_for_long_enough(Entering { since_us: 5 }, true, 9, Entering { since_us: 5 }, None)]
+    #[case::becomes_a_visitor(Entering { since_us: 5 }, true, SECOND + 5, Inside { entered_us: 5 },
+        Some(ZoneChange::Entered { entered_us: 5 }))]
+    #[case::stays(Inside { entered_us: 5 }, true, 9, Inside { entered_us: 5 }, None)]
+    #[case::steps_out(Inside { entered_us: 5 }, false, 9, Leaving { entered_us: 5, since_us: 8 }, None)]
+    #[case::comes_back(Leaving { entered_us: 5, since_us: 7 }, true, 9, Inside { entered_us: 5 }, None)]
+    #[case::is_not_out_for_long_enough(Leaving { entered_us: 5, since_us: 7 }, false, 9,
+        Leaving { entered_us: 5, since_us: 7 }, None)]
+    #[case::has_left(Leaving { entered_us: 5, since_us: 7 }, false, SECOND + 7, Outside,
+        Some(ZoneChange::Left { entered_us: 5, left_us: 7 }))]
+    fn every_transition(
+        #[case] state: ZoneState,
+        #[case] is_inside: bool,
+        #[case] at_us: i64,
+        #[case] next: ZoneState,
+        #[case] change: Option<ZoneChange>,
+    ) {
+        assert_eq!(state.next(is_inside, 8, at_us, SECOND), (next, change));
+    }
+
+    #[rstest]
+    #[case(Outside, None)]
+    #[case(Entering { since_us: 5 }, None)]
+    #[case(Inside { entered_us: 5 }, Some(ZoneChange::Lost { entered_us: 5, seen_us: 9 }))]
+    #[case(Leaving { entered_us: 5, since_us: 7 }, Some(ZoneChange::Left { entered_us: 5, left_us: 7 }))]
+    fn every_end(#[case] state: ZoneState, #[case] change: Option<ZoneChange>) {
+        assert_eq!(state.end(9), change);
+    }
+
+    const SIZE: FrameSize = FrameSize { width: 100.0, height: 100.0 };
+
+    fn square(from: f64, to: f64) -> Vec<Point> {
+        [(from, from), (to, from), (to, to), (from, to)].map(|(x, y)| Point { x, y }).to_vec()
+    }
+
+    fn zone() -> Zone {
+        Zone { min_dwell_ms: 1000, lost_after_ms: 3000, ..Zone::new("room", square(0.2, 0.8)) }
+    }
+
+    /// Walks along y = 50, one step a second, then lets `silence_s` seconds pass.
+    fn visit(zone: Zone, xs: &[f32], silence_s: i64) -> (Vec<(VisitKind, i64, Option<f64>)>, i32) {
+        let mut counter = ZoneCounter::new(zone);
+        let mut changes = Vec::new();
+        let points: Vec<PathPoint> = xs.iter().zip(0..).map(|(&x, i)| PathPoint {
+            at_us: i * SECOND,
+            sequence: i,
+            x,
+            y: 50.0,
+            height: 20.0,
+        }).collect();
+        for (i, point) in points.iter().enumerate() {
+            let before = i.checked_sub(1).map(|i| &points[i]);
+            let step = Step { track: 1, class: 0, started_us: 0, before, point };
+            counter.step(&step, 0.5, SIZE, |change| changes.push(change));
+        }
+        let now_us = (points.len() as i64 - 1 + silence_s) * SECOND;
+        counter.give_up(now_us, false, |change| changes.push(change));
+        let occupancy: i32 = changes.iter().map(|change| change.occupancy.1).sum();
+        assert_eq!(occupancy, counter.visitors());
+        (changes.iter().map(|c| (c.kind, c.at_us, c.dwell_s)).collect(), counter.visitors())
+    }
+
+    #[test]
+    fn a_visit_has_interpolated_times() {
+        // In at 20 (halfway from 0 to 40), out at 80 (halfway from 60 to 100).
+        let (visits, inside) = visit(zone(), &[0.0, 40.0, 60.0, 60.0, 100.0, 120.0], 0);
+        assert_eq!(
+            visits,
+            [
+                (VisitKind::Entered, SECOND / 2, None),
+                (VisitKind::Left, 3 * SECOND + SECOND / 2, Some(3.0)),
+            ]
+        );
+        assert_eq!(inside, 0);
+    }
+
+    #[test]
+    fn lost_inside_is_no_exit() {
+        let (visits, inside) = visit(zone(), &[0.0, 40.0, 60.0], 3);
+        assert_eq!((visits.len(), inside), (1, 1));
+        let (visits, inside) = visit(zone(), &[0.0, 40.0, 60.0], 4);
+        assert_eq!(visits[1], (VisitKind::Lost, 2 * SECOND, Some(1.5)));
+        assert_eq!(inside, 0);
+    }
+
+    #[test]
+    fn passing_through_quickly_is_no_visit() {
+        assert_eq!(visit(zone(), &[0.0, 50.0, 100.0], 9), (vec![], 0));
+    }
+
+    #[test]
+    fn a_hole_is_outside() {
+        let holed = Zone { holes: vec![square(0.4, 0.6)], ..zone() };
+        let (visits, inside) = visit(holed, &[30.0, 30.0, 50.0, 50.0], 0);
+        assert_eq!(visits[1].0, VisitKind::Left);
+        assert_eq!(inside, 0);
+    }
+
+    #[test]
+    fn leaving_a_queue_early_is_giving_up() {
+        let queue = |served_after_ms| Zone { queue: Some(Queue { served_after_ms }), ..zone() };
+        let xs = [0.0, 40.0, 60.0, 100.0, 120.0];
+        assert_eq!(visit(queue(2000), &xs, 0).0[1].0, VisitKind::Left);
+        assert_eq!(visit(queue(2001), &xs, 0).0[1].0, VisitKind::Abandoned);
+    }
+}

@@ -90,9 +90,13 @@ fn score(cases: &[Case], settings: TrackerSettings, verbose: bool) -> ([f64; 4],
         let (mut truth, mut truth_shifted) = (0.0, 0.0);
         let (mut events, mut events_shifted) = (EventErrors::default(), EventErrors::default());
         for phase in 0..every {
-            for case in cases.iter().filter(|case| !case.plain.is_empty()) {
+            for case in cases {
                 let detections = &case.detections[source];
                 let run = replay(&case.sequence, detections, &case.all, (every, phase), settings);
+                if let Ok(folder) = std::env::var("DUMP") && phase == 0 {
+                    let path = format!("{folder}/{k}-{}.txt", case.sequence.name);
+                    std::fs::write(path, &run.tracks).expect("written");
+                }
                 for (index, line) in case.all.iter().enumerate() {
                     let counted = &run.crossings[&line.name];
                     let count = |events: &[headcount_eval::mot::CrossingEvent], way: Direction| {
@@ -103,6 +107,14 @@ fn score(cases: &[Case], settings: TrackerSettings, verbose: bool) -> ([f64; 4],
                         .iter()
                         .sum();
                     let matched = match_events(&case.truth[index], counted);
+                    if verbose && phase == 0 {
+                        let mut both: Vec<_> = counted.iter().map(|e| (e.at_us / 1000, "C", e)).collect();
+                        both.extend(case.truth[index].iter().map(|e| (e.at_us / 1000, "T", e)));
+                        both.sort_by_key(|e| e.0);
+                        for (ms, kind, e) in both {
+                            println!("#{k} {} {} {kind} {ms} {:?} {} {:.3} {:.3}", case.sequence.name, line.name, e.direction, e.track, e.x, e.y);
+                        }
+                    }
                     if verbose && phase == 0 && index < case.plain.len() {
                         println!(
                             "{source}/{every} {} {}: in {} out {}, truth {} {}, {matched:?}",

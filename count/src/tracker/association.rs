@@ -2,7 +2,7 @@
 
 use super::assignment::{Assignment, Candidate};
 use super::motion::{Motion, measurement_variance};
-use super::observation::Observation;
+use super::observation::{Observation, overlap};
 use crate::settings::TrackerSettings;
 
 /// What a track expects to see now.
@@ -14,43 +14,63 @@ pub struct Prediction {
     pub width: f32,
     /// Expected height, in pixels.
     pub height: f32,
+    /// Seconds since the last sighting.
+    pub unseen_s: f32,
     /// Class of the person's detections.
     pub class: i32,
 }
 
+/// How strictly detections and people are matched.
+#[derive(Debug, Clone, Copy)]
+pub struct Strictness {
+    /// Square root of the highest cost.
+    pub gate: f32,
+    /// Cost of no overlap at all.
+    pub overlap_weight: f32,
+    /// Weight of the logarithm of the prediction's variance.
+    pub spread_weight: f32,
+}
+
 impl Prediction {
-    /// Half the width of the window in which this track can be seen at all, in pixels.
+    /// How far across the picture this track can be seen at all, in pixels.
     fn reach_px(&self, gate: f32, settings: &TrackerSettings) -> f32 {
-        let worst = self.motion.position_variance + measurement_variance(0.0, settings);
+        let worst = self.motion.variance + measurement_variance(0.0, settings);
         gate * worst.sqrt() * self.height
     }
 
-    /// Cost of `seen` being this track: squared distance of the feet in standard deviations, plus
-    /// the same of the logarithm of the height, plus the missing overlap. None outside the gate.
-    pub fn cost(&self, seen: &Observation, gate: f32, settings: &TrackerSettings) -> Option<f32> {
+    /// Cost of `seen` being this person, if that is within the gate: minus twice the logarithm of
+    /// its likelihood, as far as it differs between pairs (squared distances of foot and height in
+    /// standard deviations, and the logarithm of the prediction's variance, as in UCMCTrack, Yi et
+    /// al., AAAI 2024), plus the missing overlap (SORT's measure) and the time unseen.
+    pub fn cost(
+        &self,
+        seen: &Observation,
+        strictness: Strictness,
+        settings: &TrackerSettings,
+    ) -> Option<f32> {
         if seen.class != self.class {
             return None;
         }
-        let (dx, dy) = (seen.x - self.motion.x, seen.y - self.motion.y);
-        let variance =
-            self.motion.position_variance + measurement_variance(seen.score, settings);
-        let distance2 = (dx * dx + dy * dy) / (self.height * self.height * variance);
-        let height = (seen.height / self.height).ln() / settings.height_noise;
-        let cost = distance2 + height * height;
-        if cost > gate * gate {
+        let variance = self.motion.variance + measurement_variance(seen.score, settings);
+        let dx = seen.x - self.motion.x;
+        let dy = (seen.y - self.motion.y) / settings.foreshortening;
+        let feet = (dx * dx + dy * dy) / (self.height * self.height * variance);
+        let limit = strictness.gate * strictness.gate;
+        if feet > limit {
             return None;
         }
-        Some(cost + settings.overlap_weight * (1.0 - self.overlap(seen)))
+        let height = (seen.height / self.height).ln() / settings.height_noise;
+        let least = settings.position_noise * settings.position_noise;
+        let spread = strictness.spread_weight * (variance / least).ln();
+        let apart = strictness.overlap_weight * (1.0 - self.overlap(seen));
+        let cost = feet + height * height + spread + apart + settings.unseen_weight * self.unseen_s;
+        (cost < limit).then_some(cost)
     }
 
     /// Intersection over union with the predicted box.
-    fn overlap(&self, seen: &Observation) -> f32 {
-        let (x, y) = (self.motion.x, self.motion.y);
-        let across = (x + self.width / 2.0).min(seen.x + seen.width / 2.0)
-            - (x - self.width / 2.0).max(seen.x - seen.width / 2.0);
-        let down = y.min(seen.y) - (y - self.height).max(seen.y - seen.height);
-        let both = across.max(0.0) * down.max(0.0);
-        both / (self.width * self.height + seen.width * seen.height - both)
+    pub fn overlap(&self, seen: &Observation) -> f32 {
+        let expected = (self.motion.x, self.motion.y, self.width, self.height);
+        overlap(expected, (seen.x, seen.y, seen.width, seen.height))
     }
 }
 
@@ -78,12 +98,12 @@ impl Matcher {
     }
 
     /// One stage: tracks that are still alone and that `admit_track` lets in, against observations
-    /// that are still free and that `admit` lets in, within `gate` standard deviations.
+    /// that are still free and that `admit` lets in.
     pub fn stage(
         &mut self,
         predictions: &[Prediction],
         observations: &[Observation],
-        gate: f32,
+        strictness: Strictness,
         settings: &TrackerSettings,
         admit_track: impl Fn(usize) -> bool,
         admit: impl Fn(&Observation) -> bool,
@@ -104,16 +124,18 @@ impl Matcher {
             if self.observation_of_track[index].is_some() || !admit_track(index) {
                 continue;
             }
-            let reach = predicted.reach_px(gate, settings);
-            let first = self.by_x.partition_point(|&(x, _)| x < predicted.motion.x - reach);
+            let reach = predicted.reach_px(strictness.gate, settings);
+            let (left, right) = (predicted.motion.x - reach, predicted.motion.x + reach);
+            let first = self.by_x.partition_point(|&(x, _)| x < left);
             let mut found = false;
             for &(x, column) in &self.by_x[first..] {
-                if x > predicted.motion.x + reach {
+                if x > right {
                     break;
                 }
                 let seen = &observations[column as usize];
-                if let Some(cost) = predicted.cost(seen, gate, settings) {
-                    self.assignment.push(Candidate { column, cost });
+                if let Some(cost) = predicted.cost(seen, strictness, settings) {
+                    // Vague predictions may cost less than nothing; the solver wants no negatives.
+                    self.assignment.push(Candidate { column, cost: cost.max(0.0) });
                     found = true;
                 }
             }
@@ -122,8 +144,7 @@ impl Matcher {
                 self.rows.push(index as u32);
             }
         }
-        let alone = gate * gate + settings.overlap_weight;
-        self.assignment.solve(observations.len(), alone);
+        self.assignment.solve(observations.len(), strictness.gate * strictness.gate);
         for (row, &track) in self.rows.iter().enumerate() {
             if let Some(column) = self.assignment.column_of(row) {
                 self.observation_of_track[track as usize] = Some(column as u32);

@@ -7,22 +7,32 @@
 
 pub mod assignment;
 pub mod association;
+pub mod camera_shift;
 pub mod motion;
 pub mod observation;
 pub mod track;
 
-use association::{Matcher, Prediction};
+use association::{Matcher, Prediction, Strictness};
+use camera_shift::CameraShift;
 use motion::{Motion, measurement_variance};
 use observation::Observation;
-use track::Track;
+use track::{Stage, Track};
 
 use crate::settings::TrackerSettings;
 
 /// Most tracks of one camera. When it is full, whoever is unseen for longest makes room; when
 /// everybody is in sight, newcomers wait.
 pub const MAX_TRACKS: usize = 1024;
+
+/// Detections below this score are not looked at.
+const LOW_SCORE: f32 = 0.1;
 /// Doubtful detections continue only people seen this recently, in seconds.
 const DOUBTFUL_STAGE_S: f32 = 1.0;
+/// Only people seen this recently tell about the camera, in seconds.
+const STEADY_S: f32 = 0.5;
+/// Share of the weights of overlap and variance in the wide search.
+const LOOSE_OVERLAP: f32 = 0.2;
+const LOOSE_SPREAD: f32 = 0.6;
 
 /// What one frame did to the tracks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +55,7 @@ pub struct Tracker {
     spare: Vec<Track>,
     predictions: Vec<Prediction>,
     matcher: Matcher,
+    camera_shift: CameraShift,
 }
 
 impl Tracker {
@@ -57,6 +68,7 @@ impl Tracker {
             spare: Vec::new(),
             predictions: Vec::new(),
             matcher: Matcher::default(),
+            camera_shift: CameraShift::default(),
         }
     }
 
@@ -74,23 +86,60 @@ impl Tracker {
         let settings = &self.settings;
         self.predictions.clear();
         self.predictions.extend(self.tracks.iter().map(|track| track.predict(at_us, settings)));
-        self.matcher.start(self.tracks.len(), observations.len());
-        let tracks = &self.tracks;
-        let confident = |seen: &Observation| seen.score >= settings.high_score;
-        let doubtful = |seen: &Observation| {
-            seen.score >= settings.low_score && seen.score < settings.high_score
-        };
-        let recent = |index: usize| tracks[index].unseen_s(at_us) <= DOUBTFUL_STAGE_S;
-        let (p, o) = (&self.predictions[..], observations);
-        self.matcher.stage(p, o, settings.gate, settings, |_| true, confident);
-        self.matcher.stage(p, o, settings.gate, settings, recent, doubtful);
-        self.matcher.stage(p, o, settings.loose_gate, settings, |_| true, confident);
+        let shift = self.follow_camera(at_us, observations);
+        self.associate(at_us, observations);
         for (index, track) in self.tracks.iter_mut().enumerate() {
+            track.motion.x += shift.0;
+            track.motion.y += shift.1;
             if let Some(column) = self.matcher.observation_of_track[index] {
-                track.see(at_us, sequence, &observations[column as usize], settings);
+                track.see(at_us, sequence, &observations[column as usize], &self.settings);
             }
         }
         self.give_birth(at_us, sequence, observations, birth_score, ended)
+    }
+
+    /// Moves the predictions with the camera; how far, in pixels.
+    fn follow_camera(&mut self, at_us: i64, observations: &[Observation]) -> (f32, f32) {
+        let settings = &self.settings;
+        let confident = observations.partition_point(|seen| seen.score >= settings.high_score);
+        let observations = &observations[..confident];
+        let recent = |i: usize| self.tracks[i].unseen_s(at_us) <= STEADY_S;
+        let trust = settings.shift_trust;
+        let shift = self.camera_shift.estimate(&self.predictions, observations, trust, recent);
+        for prediction in &mut self.predictions {
+            prediction.motion.x += shift.0;
+            prediction.motion.y += shift.1;
+        }
+        shift
+    }
+
+    /// The stages: people and confident detections, people just seen and doubtful detections,
+    /// tracks that are no people yet, and a wide search for everyone who is left.
+    fn associate(&mut self, at_us: i64, observations: &[Observation]) {
+        let (settings, tracks) = (&self.settings, &self.tracks);
+        let confident = |seen: &Observation| seen.score >= settings.high_score;
+        let doubtful = |seen: &Observation| seen.score >= LOW_SCORE && !confident(seen);
+        let person = |i: usize| tracks[i].stage == Stage::Confirmed;
+        let recent = |i: usize| person(i) && tracks[i].unseen_s(at_us) <= DOUBTFUL_STAGE_S;
+        let strict = |gate: f32| Strictness {
+            gate,
+            overlap_weight: settings.overlap_weight,
+            spread_weight: settings.spread_weight,
+        };
+        let loose = Strictness {
+            gate: settings.loose_gate,
+            overlap_weight: settings.overlap_weight * LOOSE_OVERLAP,
+            spread_weight: settings.spread_weight * LOOSE_SPREAD,
+        };
+        self.matcher.start(tracks.len(), observations.len());
+        let mut stage = |strictness, admit_track: &dyn Fn(usize) -> bool, admit: &dyn Fn(&Observation) -> bool| {
+            let predictions = &self.predictions;
+            self.matcher.stage(predictions, observations, strictness, settings, admit_track, admit);
+        };
+        stage(strict(settings.gate), &person, &confident);
+        stage(strict(settings.doubtful_gate), &recent, &doubtful);
+        stage(strict(settings.gate), &|_| true, &confident);
+        stage(loose, &|_| true, &confident);
     }
 
     fn give_birth(
@@ -104,6 +153,11 @@ impl Tracker {
         let mut outcome = StepOutcome::default();
         for (index, seen) in observations.iter().enumerate() {
             if self.matcher.taken[index] || seen.score < birth_score {
+                continue;
+            }
+            let crowd = observations.iter().enumerate().filter(|(i, _)| self.matcher.taken[*i]);
+            let overlap = crowd.map(|(_, other)| other.overlap(seen)).fold(0.0, f32::max);
+            if seen.score < birth_score + self.settings.birth_crowding * overlap {
                 continue;
             }
             if self.tracks.len() >= MAX_TRACKS {

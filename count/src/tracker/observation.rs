@@ -24,6 +24,22 @@ pub struct Observation {
     pub class: i32,
 }
 
+/// Intersection over union of two boxes, each as middle, bottom, width and height.
+pub fn overlap(a: (f32, f32, f32, f32), b: (f32, f32, f32, f32)) -> f32 {
+    let across = (a.0 + a.2 / 2.0).min(b.0 + b.2 / 2.0) - (a.0 - a.2 / 2.0).max(b.0 - b.2 / 2.0);
+    let down = a.1.min(b.1) - (a.1 - a.3).max(b.1 - b.3);
+    let both = across.max(0.0) * down.max(0.0);
+    both / (a.2 * a.3 + b.2 * b.3 - both)
+}
+
+impl Observation {
+    /// Intersection over union with another box.
+    pub fn overlap(&self, other: &Observation) -> f32 {
+        let [a, b] = [self, other].map(|o| (o.x, o.y, o.width, o.height));
+        overlap(a, b)
+    }
+}
+
 /// What was refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Refused {

@@ -10,10 +10,10 @@ use crate::path::Path;
 use crate::settings::TrackerSettings;
 use crate::smoothing::{PathPoint, Sample, Smoother};
 
-/// Sightings that make a track a person.
-const CONFIRMED_AT_FRAMES: i32 = 3;
+/// Sightings that make a track a person. What happened before is kept and counted then.
+const CONFIRMED_AT_FRAMES: i32 = 2;
 /// A track that is no person yet is forgotten sooner, in seconds.
-const UNCONFIRMED_MEMORY_S: f32 = 1.0;
+const TENTATIVE_MEMORY_S: f32 = 0.6;
 
 /// Where a track is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,9 +85,6 @@ impl SeenBox {
     }
 }
 
-/// How fast the expected size follows what is seen, as the gain of one confident sighting.
-const SIZE_GAIN: f32 = 0.15;
-
 impl Track {
     /// Starts anew from a first sighting; buffers keep their memory.
     pub fn begin(
@@ -124,7 +121,7 @@ impl Track {
         let mut motion = self.predict(at_us, settings).motion;
         motion.correct(seen.x, seen.y, measurement_variance(seen.score, settings));
         self.motion = motion;
-        let gain = (SIZE_GAIN * seen.score).max(1.0 / (1.0 + self.frames as f32));
+        let gain = (settings.size_gain * seen.score).max(1.0 / (1.0 + self.frames as f32));
         self.log_height += gain * (seen.height.ln() - self.log_height);
         self.log_width += gain * (seen.width.ln() - self.log_width);
         self.note(at_us, sequence, seen);
@@ -154,6 +151,7 @@ impl Track {
             motion: self.motion.predict(self.unseen_s(at_us), settings),
             width: self.log_width.exp(),
             height: self.log_height.exp(),
+            unseen_s: self.unseen_s(at_us),
             class: self.class,
         }
     }
@@ -166,7 +164,7 @@ impl Track {
     /// Whether nobody expects this track any more.
     pub fn is_over(&self, at_us: i64, settings: &TrackerSettings) -> bool {
         let memory_s = match self.stage {
-            Stage::Tentative => UNCONFIRMED_MEMORY_S,
+            Stage::Tentative => TENTATIVE_MEMORY_S,
             Stage::Confirmed => settings.memory_s,
         };
         self.unseen_s(at_us) > memory_s
