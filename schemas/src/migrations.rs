@@ -1,7 +1,7 @@
 //! The database schema, for TimescaleDB and for plain PostgreSQL.
 //!
 //! `migrations/*.sql` are versioned and run once each; they make the tables, the same on both
-//! flavours. `migrations/storage/*.sql` are repeatable and follow: what TimescaleDB adds to the tables, the
+//! flavours. `migrations/storage/*.sql` are repeatable and follow: what each flavour adds to the tables, the
 //! aggregates (continuous ones or views, from one text) and the views over them.
 
 use std::borrow::Cow;
@@ -16,6 +16,7 @@ const AGGREGATES: &str = include_str!("../migrations/storage/aggregates.sql");
 const RESULTS: &str = include_str!("../migrations/storage/results.sql");
 const VIEWS: &str = include_str!("../migrations/storage/views.sql");
 const HYPERTABLES: &str = include_str!("../migrations/storage/hypertables.sql");
+const PLAIN: &str = include_str!("../migrations/storage/plain.sql");
 const POLICIES: &str = include_str!("../migrations/storage/policies.sql");
 
 /// Suffix, width and length in seconds of the buckets that results come in.
@@ -125,9 +126,8 @@ pub async fn migrate(pool: &PgPool, extension: Extension) -> Result<Report, Migr
     MIGRATOR.run(&mut connection).await?;
 
     let mut transaction = connection.begin().await?;
-    if flavour != Flavour::Plain {
-        run(&mut transaction, HYPERTABLES).await?;
-    }
+    let tables = if flavour == Flavour::Plain { PLAIN } else { HYPERTABLES };
+    run(&mut transaction, tables).await?;
     create_aggregates(&mut transaction, &flavour).await?;
     for (suffix, width, seconds) in GRANULARITIES {
         let values = [("{suffix}", suffix), ("{width}", width), ("{seconds}", seconds)];

@@ -154,11 +154,11 @@ async fn assert_answers(pool: &PgPool) {
             // 10 s of nobody, 20 s of three.
             "(10:01,zone,0.5,0,3,2.0000,1,3,1,30,20,56)",
             "(10:01,site,0.5,,,,,,,,,)",
-            // 50 s of nobody, 10 s of two, who are still there when the minute ends.
+            // 50 s of nobody, 10 s of two, who are taken to stay until the minute ends.
             "(10:05,zone,1,0,2,0.3333,0,0,0,,,)",
             "(10:05,site,1,,,,,,,,,)",
-            // 10 s of two carried over, 20 s of one.
-            "(10:06,zone,0.5,1,2,1.3333,0,0,0,,,)",
+            // Known from the first record of the minute on: 20 s of one.
+            "(10:06,zone,0.5,1,1,1.0000,0,0,0,,,)",
             "(10:06,site,0.5,,,,,,,,,)",
         ],
         "a zone has no row before it was drawn; a site has no visits"
@@ -167,7 +167,8 @@ async fn assert_answers(pool: &PgPool) {
                           out_count, occupancy_min, occupancy_max, round(occupancy_mean::numeric, 6),
                           entries, dwell_p50_s
                    FROM historical_analytics WHERE scope IN ('camera', 'line', 'zone') ORDER BY 1, 3";
-    // 180 s watched; the zone: 120 s with 60 + 20 + 20 + 20 person-seconds.
+    // 180 s watched; the zone: 120 s with 60 + 20 + 20 + 20 person-seconds, those across the
+    // minute's boundary included.
     assert_eq!(
         rows(pool, history).await,
         [

@@ -21,9 +21,8 @@ FROM (
 ) AS parts
 GROUP BY tenant_id, camera_id, line_name, bucket;
 
--- Each occupancy row knows what lies between its own first and last record. What the last record of
--- the bucket before said holds until the first here, and the last here until the bucket's
--- end, if the same stream goes on in the next bucket.
+-- The mean occupancy is over the time from the bucket's first record to its end, or to the end of
+-- the stream: what was there before the first record is not known from this bucket alone.
 CREATE OR REPLACE VIEW zone_results_{suffix} AS
 SELECT tenant_id, camera_id, scope, zone_name, bucket,
        least(sum(covered_s) / {seconds}, 1) AS coverage,
@@ -51,27 +50,15 @@ FROM (
            entries, exits, lost, abandoned, dwell_mean_s, dwell_p50_s, dwell_p95_s
     FROM visits_{suffix}
     UNION ALL
-    SELECT o.tenant_id, o.camera_id, o.scope, o.zone_name, o.bucket, 0,
-           CASE WHEN o.first_at > o.bucket THEN least(o.min_people, before.last_people) ELSE o.min_people END,
-           CASE WHEN o.first_at > o.bucket THEN greatest(o.max_people, before.last_people) ELSE o.max_people END,
-           o.person_s
-               + coalesce(before.last_people * extract(epoch FROM o.first_at - o.bucket)::double precision, 0)
-               + CASE WHEN after.bucket IS NULL THEN 0 ELSE
-                     o.last_people * extract(epoch FROM o.bucket + INTERVAL '{width}' - o.last_at)::double precision
-                 END,
-           extract(epoch FROM
-               CASE WHEN after.bucket IS NULL THEN o.last_at ELSE o.bucket + INTERVAL '{width}' END
-               - CASE WHEN before.bucket IS NULL THEN o.first_at ELSE o.bucket END)::double precision,
+    SELECT tenant_id, camera_id, scope, zone_name, bucket, 0, min_people, max_people,
+           person_s + last_people * tail_s, extract(epoch FROM last_at - first_at) + tail_s,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL
-    FROM occupancy_{suffix} o
-    LEFT JOIN occupancy_{suffix} before
-        ON before.tenant_id = o.tenant_id AND before.camera_id = o.camera_id AND before.scope = o.scope
-        AND before.zone_name = o.zone_name AND before.epoch = o.epoch
-        AND before.bucket = o.bucket - INTERVAL '{width}'
-    LEFT JOIN occupancy_{suffix} after
-        ON after.tenant_id = o.tenant_id AND after.camera_id = o.camera_id AND after.scope = o.scope
-        AND after.zone_name = o.zone_name AND after.epoch = o.epoch
-        AND after.bucket = o.bucket + INTERVAL '{width}'
+    FROM (
+        SELECT *, CASE WHEN ended THEN 0 ELSE
+                      extract(epoch FROM bucket + INTERVAL '{width}' - last_at)::double precision
+                  END AS tail_s
+        FROM occupancy_{suffix}
+    ) AS occupancy
 ) AS parts
 GROUP BY tenant_id, camera_id, scope, zone_name, bucket;
 
