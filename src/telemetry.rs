@@ -19,7 +19,9 @@ const SECONDS_BUCKETS: [f64; 14] =
 
 /// Sends log lines to standard error.
 pub fn start_logs(log: &LogSection) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level)
+    // The Kafka client repeats every outage many times; the bus tells of it once.
+    let quiet = if log.level.contains("rdkafka") { "" } else { ",rdkafka=off,librdkafka=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", log.level))
         .with_context(|| format!("log.level `{}` is no filter", log.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -10,7 +10,7 @@ use headcount_bus::memory::MemoryBus;
 use headcount_bus::{Bus, TopicPartition};
 use headcount_count::CountEvent;
 use headcount_schemas::camera::{Line, Point, Zone};
-use headcount_schemas::events::{Crossing, Frame, FrameKind, Track, Visit};
+use headcount_schemas::events::{Coverage, Crossing, Frame, FrameKind, Occupancy, Track, Visit};
 use headcount_schemas::{CameraConfig, CameraKey, Event, Topic, TopicNames, decode};
 use headcount_services::Postgres;
 use sqlx::PgPool;
@@ -154,7 +154,7 @@ impl Watch {
                 quiet_since = Instant::now();
             }
             (crossings_seen, frames_seen) = (crossings.len(), frames);
-            if ended && self.in_database(Topic::Crossings, crossings.len()).await? {
+            if ended && self.all_stored(crossings.len()).await? {
                 break frames;
             }
             if quiet_since.elapsed() > PATIENCE {
@@ -193,17 +193,22 @@ impl Watch {
                 ended |= frame.is_some_and(|frame| frame.kind == FrameKind::End);
             }
         }
-        let coverage: Vec<headcount_schemas::events::Coverage> = self.read().await?;
+        let coverage: Vec<Coverage> = self.read().await?;
         let counted: i64 = coverage.iter().map(|span| i64::from(span.frames)).sum();
         // The end is a record of its own.
         Ok((frames - i64::from(ended), ended && counted >= frames - 1))
     }
 
-    async fn in_database(&self, topic: Topic, rows: usize) -> anyhow::Result<bool> {
-        debug_assert_eq!(topic, Topic::Crossings);
-        let stored: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM counting_events").fetch_one(&self.pool).await?;
-        Ok(stored as usize >= rows)
+    /// Whether every crossing, track and watched span is stored.
+    async fn all_stored(&self, crossings: usize) -> anyhow::Result<bool> {
+        let (tracks, spans): (Vec<Track>, Vec<Coverage>) = (self.read().await?, self.read().await?);
+        let stored: (i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM counting_events), (SELECT count(*) FROM person_tracks),
+                    (SELECT count(*) FROM coverage_spans)",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(stored == (crossings as i64, tracks.len() as i64, spans.len() as i64))
     }
 
     async fn ask_api(&self) -> anyhow::Result<()> {
@@ -222,7 +227,7 @@ impl Watch {
         let tracks: Vec<Track> = self.read().await?;
         let crossings: Vec<Crossing> = self.read().await?;
         let visits: Vec<Visit> = self.read().await?;
-        let occupancy: Vec<headcount_schemas::events::Occupancy> = self.read().await?;
+        let occupancy: Vec<Occupancy> = self.read().await?;
         let events: Vec<CountEvent> = tracks
             .into_iter()
             .map(CountEvent::Track)

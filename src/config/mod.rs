@@ -256,7 +256,10 @@ pub struct ConfigErrors(pub Vec<String>);
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is not valid:")?;
-        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+        match &self.0[..] {
+            [only] => write!(f, " {only}"),
+            errors => errors.iter().try_for_each(|error| write!(f, "\n  {error}")),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn lines_and_zones_that_are_none() {
     let analyze = |arguments: &[&str]| analyze(&clip, arguments);
     says(analyze(&["--line", "door=0.5,0.5,0.5,0.5"]), 2, "two different ends");
     says(analyze(&["--line", "door=0.5,0.5,0.5"]), 2, "door");
-    says(analyze(&["--line", "0.1,0.1,0.2,0.2"]), 2, "NAME=");
+    says(analyze(&["--line", "0.1,0.1,0.2,0.2"]), 2, "needs a name");
     says(analyze(&["--zone", "hall=0.1,0.1,0.9,0.9"]), 2, "hall");
     says(analyze(&["--zone", "hall=0,0,1,1,1,0,0,1"]), 2, "crosses itself");
     says(analyze(&["--line", "door=0.5,0,0.5,1.5"]), 2, "outside");
@@ -71,7 +71,7 @@ fn models_that_are_none() {
     says(with(&text), 1, "model.onnx");
     // A network whose outputs are not what its manifest says.
     std::fs::copy(data.join("models/nanodet_m_416.onnx"), &text).unwrap();
-    says(with(&text), 1, "output");
+    says(with(&text), 1, "does not fit its manifest");
 }
 
 #[test]

@@ -126,6 +126,7 @@ async fn wait_for_all(pipeline: &Pipeline, pool: &PgPool, load: &Load) {
         .map(|tracks| tracks.len() as i64)
         .sum();
     wait_until("every event is stored", PATIENCE, async || {
+        eprintln!("DEBUG {} of {} crossings, topic {}", rows(pool, "SELECT count(*) FROM counting_events").await, load.crossings(), pipeline.events::<Crossing>().await.len());
         rows(pool, "SELECT count(*) FROM counting_events").await >= load.crossings()
             && rows(pool, "SELECT count(*) FROM person_tracks").await >= tracks
     })

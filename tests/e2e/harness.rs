@@ -234,7 +234,7 @@ impl Drop for Stage {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().rev().take(30).collect();
+            let lines: Vec<&str> = log.lines().rev().take(60).collect();
             eprintln!("--- end of the log of {}", self.name);
             lines.iter().rev().for_each(|line| eprintln!("{line}"));
         }

@@ -91,6 +91,8 @@ impl Buffer {
 pub(super) struct Context {
     buffer: Arc<Buffer>,
     closing: Arc<AtomicBool>,
+    /// Whether the current outage has been told of.
+    told: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -99,7 +101,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "broker connection");
+        // Told once per outage: the client repeats it several times a second.
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, reason, "the broker is away, connecting again");
+        }
     }
 }
 
@@ -204,7 +209,11 @@ impl KafkaConsumer {
         }
         let buffer = Arc::new(Buffer::default());
         let closing = Arc::new(AtomicBool::new(false));
-        let context = Context { buffer: buffer.clone(), closing: closing.clone() };
+        let context = Context {
+            buffer: buffer.clone(),
+            closing: closing.clone(),
+            told: AtomicBool::new(false),
+        };
         let consumer: Arc<BaseConsumer<Context>> =
             Arc::new(settings.create_with_context(context).map_err(other)?);
         let topics: Vec<&str> = subscription.topics.iter().map(String::as_str).collect();
@@ -243,10 +252,14 @@ fn poll(
             }
         }
         match consumer.poll(Duration::from_millis(50)) {
-            Some(Ok(message)) => buffer.push(ConsumerEvent::Record(to_record(&message))),
+            Some(Ok(message)) => {
+                consumer.context().told.store(false, Ordering::Relaxed);
+                buffer.push(ConsumerEvent::Record(to_record(&message)));
+            }
             Some(Err(error)) => match other(error) {
                 BusError::Fenced(why) => buffer.fail(BusError::Fenced(why)),
-                error => tracing::warn!(%error, "polling"),
+                // Connections are reported by the context, once.
+                error => tracing::debug!(%error, "polling"),
             },
             None => {}
         }
