@@ -128,7 +128,16 @@ mod tests {
 
     #[test]
     fn another_cameras_key_is_refused() {
-        let record = record("t/other", Some(detections(FrameKind::Picture)));
-        assert!(read_row(Topic::Detections, &record).is_err());
+        let key = CameraKey::new("t", "c").expect("a key");
+        let config = encode(&CameraConfig::new(key, "video.avi")).expect("encodes");
+        assert!(read_row(Topic::Cameras, &record("t/c", Some(config.clone()))).is_ok());
+        assert!(read_row(Topic::Cameras, &record("t/other", Some(config))).is_err());
+    }
+
+    #[test]
+    fn unreadable_detections_are_left_to_count() {
+        let unreadable = record("t/c", Some(vec![1, 2, 3]));
+        assert_eq!(read_row(Topic::Detections, &unreadable), Ok(Row::Nothing));
+        assert!(read_row(Topic::Crossings, &unreadable).is_err());
     }
 }
