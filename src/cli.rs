@@ -41,6 +41,9 @@ pub enum Command {
     /// Measure accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Measure speed, latency and memory.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Bring the database to the schema this program needs.
     Migrate {
         /// Only say what would be done.
@@ -157,6 +160,60 @@ pub struct ClipsArgs {
     /// Model file, or its name in the models folder.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// One clip in one process beside the same clip through Kafka and PostgreSQL.
+    Pipeline(BenchPipelineArgs),
+    /// Counting beside a pipeline in Python, and the tracker alone.
+    Core(BenchCoreArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchPipelineArgs {
+    /// Video file.
+    pub video: PathBuf,
+    /// Model file, or its name in the models folder.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Cameras at the same time when latency is measured.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cameras: u32,
+    /// Pictures a second of each of them.
+    #[arg(long, value_name = "F", default_value_t = 10.0)]
+    pub fps: f64,
+    /// For how long latency is measured, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    pub latency_s: u64,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchCoreArgs {
+    /// Folder of the clips.
+    #[arg(long, value_name = "DIR")]
+    pub clips: PathBuf,
+    /// Lines and true counts by clip.
+    #[arg(long, value_name = "FILE")]
+    pub truth: PathBuf,
+    /// Model file, for both sides.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Python with what the script needs.
+    #[arg(long, value_name = "PYTHON", requires = "script")]
+    pub python: Option<PathBuf>,
+    /// Script that takes VIDEO MODEL X1,Y1,X2,Y2 and prints its figures as JSON.
+    #[arg(long, value_name = "FILE", requires = "python")]
+    pub script: Option<PathBuf>,
+    /// Times that each clip is counted by each side, in turn; the median is taken.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub runs: usize,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,

@@ -22,21 +22,11 @@ use headcount_schemas::{CameraKey, CodecError, Event, TopicNames, decode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letter;
+use crate::dead_letter::{self, Refused};
 use crate::ledger::{Ledger, Taken, Ticket};
 use crate::metrics as names;
 use crate::record::{Offsets, OutRecord, Record, TopicPartition};
 use crate::{Bus, BusError, Consumer, ConsumerEvent, Producer, Subscription, Transactional};
-
-/// Why a record cannot be used. It goes to dead letters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused(pub String);
-
-impl From<CodecError> for Refused {
-    fn from(error: CodecError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// Reads the event that a record is, and checks that it is what its key says: order is only kept per
 /// key, so an event under another camera's key must not be used.
@@ -69,22 +59,13 @@ pub trait Handler: Send {
     /// Partitions have gone: forget their state.
     async fn revoked(&mut self, partitions: &[TopicPartition]);
 
-    /// Applies a batch in order. `offsets` are those that will be committed with its effect. An error ends
-    /// the loop; the records come again.
+    /// Applies a batch in order; answers the records to be written with it. `offsets` are those that
+    /// will be committed with its effect. An error ends the loop; the records come again.
     async fn apply(
         &mut self,
         batch: Vec<(Record, Self::Item)>,
         offsets: &Offsets,
-    ) -> Result<Outcome, StageError>;
-}
-
-/// What a batch leads to.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Records to be written with the batch.
-    pub outputs: Vec<OutRecord>,
-    /// Records that turned out to be unusable only now.
-    pub refused: Vec<(Record, Refused)>,
+    ) -> Result<Vec<OutRecord>, StageError>;
 }
 
 /// Why a stage's loop ended other than by shutdown.
@@ -309,20 +290,21 @@ impl<H: Handler> ConsumerLoop<H> {
         }
         let started = Instant::now();
         self.batch_bytes = 0;
+        // Letters go first: a handler may commit the offsets itself, and what it has passed must be buried.
+        let refused = std::mem::take(&mut self.refused);
+        let mut letters = dead_letter::bury(self.stage, &self.names, &refused)?;
+        if let Effect::Produce(producer) = &self.effect
+            && !letters.is_empty()
+        {
+            producer.send(std::mem::take(&mut letters)).await?;
+        }
         let batch = std::mem::take(&mut self.batch);
         if let Some((newest, _)) = batch.last() {
             metrics::gauge!(names::LAG_SECONDS, "stage" => self.stage).set(age_s(newest));
         }
-        let mut outcome = self.handler.apply(batch, &offsets).await?;
-        outcome.refused.append(&mut self.refused);
-        for (record, Refused(reason)) in &outcome.refused {
-            tracing::warn!(
-                stage = self.stage, source = %record.source, offset = record.offset, reason, "dead letter"
-            );
-            metrics::counter!(names::DEAD_LETTERS_TOTAL, "stage" => self.stage).increment(1);
-            outcome.outputs.push(dead_letter::bury(&self.names, self.stage, record, reason)?);
-        }
-        for output in &outcome.outputs {
+        let mut outputs = self.handler.apply(batch, &offsets).await?;
+        outputs.extend(letters);
+        for output in &outputs {
             let labels = [("stage", self.stage.to_owned()), ("topic", output.topic.clone())];
             metrics::counter!(names::OUTPUTS_TOTAL, &labels).increment(1);
             metrics::counter!(names::OUTPUT_BYTES_TOTAL, &labels)
@@ -330,13 +312,13 @@ impl<H: Handler> ConsumerLoop<H> {
         }
         match &mut self.effect {
             Effect::Produce(producer) => {
-                if !outcome.outputs.is_empty() {
-                    producer.send(outcome.outputs).await?;
+                if !outputs.is_empty() {
+                    producer.send(outputs).await?;
                 }
                 self.consumer.commit(&offsets).await?;
             }
             Effect::Transaction(transactional) => {
-                transactional.commit(outcome.outputs, &offsets, &self.consumer.group()).await?;
+                transactional.commit(outputs, &offsets, &self.consumer.group()).await?;
             }
         }
         self.ledger.committed(&offsets);

@@ -3,14 +3,41 @@
 use headcount_schemas::events::DeadLetter;
 use headcount_schemas::{CodecError, EventId, Topic, TopicNames, encode};
 
+use crate::metrics::DEAD_LETTERS_TOTAL;
 use crate::record::{OutRecord, Record};
 
 /// Longest payload that is kept, in bytes.
 const PAYLOAD_MAX_BYTES: usize = 1 << 20;
 
+/// Why a record cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl From<CodecError> for Refused {
+    fn from(error: CodecError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The letters of records that `stage` cannot use, logged and counted.
+pub fn bury(
+    stage: &'static str,
+    names: &TopicNames,
+    refused: &[(Record, Refused)],
+) -> Result<Vec<OutRecord>, CodecError> {
+    let mut letters = Vec::with_capacity(refused.len());
+    for (record, Refused(reason)) in refused {
+        let (source, offset) = (&record.source, record.offset);
+        tracing::warn!(stage, %source, offset, reason, "dead letter");
+        metrics::counter!(DEAD_LETTERS_TOTAL, "stage" => stage).increment(1);
+        letters.push(letter(names, stage, record, reason)?);
+    }
+    Ok(letters)
+}
+
 /// The dead letter of `record`: its id is that of its origin, so a second attempt to bury it is
 /// the same letter.
-pub fn bury(
+fn letter(
     names: &TopicNames,
     stage: &str,
     record: &Record,

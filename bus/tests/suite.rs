@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use headcount_bus::consumer_loop::{
-    ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
+    ConsumerLoop, Effect, Handler, Limits, StageError,
 };
+use headcount_bus::dead_letter::Refused;
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{
@@ -221,8 +222,8 @@ impl Handler for Adder {
         &mut self,
         batch: Vec<(Record, i64)>,
         _: &Offsets,
-    ) -> Result<Outcome, StageError> {
-        let mut outcome = Outcome::default();
+    ) -> Result<Vec<OutRecord>, StageError> {
+        let mut outputs = Vec::new();
         for (record, number) in batch {
             let key = String::from_utf8_lossy(record.key.as_ref().expect("a key")).into_owned();
             let sums = self.sums.entry(record.source.partition).or_default();
@@ -230,10 +231,10 @@ impl Handler for Adder {
             *sum += number;
             let mut output = out(&self.output, &key, &sum.to_string());
             output.partition = Some(record.source.partition);
-            outcome.outputs.push(output);
+            outputs.push(output);
             self.applied.lock().expect("not poisoned").push(text(&record));
         }
-        Ok(outcome)
+        Ok(outputs)
     }
 }
 

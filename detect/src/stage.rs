@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use headcount_bus::consumer_loop::{
-    self, ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
+    self, ConsumerLoop, Effect, Handler, Limits, StageError,
 };
+use headcount_bus::dead_letter::Refused;
 use headcount_bus::supervise::supervise;
 use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};
 use headcount_schemas::events::{DetectionSet, Frame, FrameKind};
@@ -97,13 +98,10 @@ impl Handler for DetectHandler {
         &mut self,
         batch: Vec<(Record, DetectionSet)>,
         _: &Offsets,
-    ) -> Result<Outcome, StageError> {
+    ) -> Result<Vec<OutRecord>, StageError> {
         metrics::gauge!(names::BUSY).set(self.pool.load().0 as f64);
-        let mut outcome = Outcome::default();
-        for (_, set) in batch {
-            outcome.outputs.push(OutRecord::event(&self.topics, &set)?);
-        }
-        Ok(outcome)
+        let event = |(_, set): &(Record, DetectionSet)| Ok(OutRecord::event(&self.topics, set)?);
+        batch.iter().map(event).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use headcount_schemas::camera::{CameraConfig, Line, Point, Queue, Site, Zone};
 use headcount_schemas::events::*;
-use headcount_schemas::{CameraKey, CodecError, Event, EventId, Topic, decode, encode, registry};
+use headcount_schemas::{CameraKey, Event, EventId, Topic, decode, encode, registry};
 use proptest::prelude::*;
 
 fn round_trip<E: Event + PartialEq + std::fmt::Debug>(event: E) {

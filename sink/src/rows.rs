@@ -1,7 +1,8 @@
 //! Records become rows.
 
 use headcount_bus::Record;
-use headcount_bus::consumer_loop::{Refused, read};
+use headcount_bus::consumer_loop::read;
+use headcount_bus::dead_letter::Refused;
 use headcount_schemas::events::{
     CameraHealth, Coverage, Crossing, DetectionSet, FrameKind, Occupancy, Track, Visit,
 };

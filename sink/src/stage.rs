@@ -6,11 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{
-    ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
-};
+use headcount_bus::consumer_loop::{ConsumerLoop, Effect, Handler, Limits, StageError};
+use headcount_bus::dead_letter::{self, Refused};
 use headcount_bus::supervise::supervise;
-use headcount_bus::{Bus, Offsets, Record, Subscription, TopicPartition};
+use headcount_bus::{Bus, Offsets, OutRecord, Producer, Record, Subscription, TopicPartition};
 use headcount_schemas::TopicNames;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -45,9 +44,11 @@ pub async fn run(
     };
     supervise("sink", &shutdown, || async {
         // Only dead letters are produced; rows and offsets take effect in the database.
-        let effect = Effect::Produce(bus.producer().await?);
+        let producer = bus.producer().await?;
+        let effect = Effect::Produce(producer.clone());
         let handler = SinkHandler {
             bus: bus.clone(),
+            producer,
             topics: topics.clone(),
             writer: Writer::new(pool.clone()),
             positions: Offsets::new(),
@@ -65,6 +66,7 @@ pub async fn run(
 
 struct SinkHandler {
     bus: Arc<dyn Bus>,
+    producer: Arc<dyn Producer>,
     topics: TopicNames,
     writer: Writer,
     /// Where the database is, for the partitions that are ours and were ever written.
@@ -120,8 +122,14 @@ impl SinkHandler {
         }
     }
 
-    /// Writes rows, without those that the database refuses; answers those.
-    async fn write(&self, rows: &[Row], to: &Offsets) -> Result<Vec<Rejection>, StageError> {
+    /// Writes rows. Those that the database refuses are buried before the others are committed: what
+    /// the offsets have passed must be somewhere.
+    async fn write(
+        &self,
+        records: &[Record],
+        rows: &[Row],
+        to: &Offsets,
+    ) -> Result<(), StageError> {
         let from: Offsets = self
             .positions
             .iter()
@@ -129,26 +137,42 @@ impl SinkHandler {
             .map(|(partition, offset)| (partition.clone(), *offset))
             .collect();
         let mut excluded = BTreeSet::new();
-        let mut refused = Vec::new();
         let mut patience = self.patience();
         loop {
             let (batch, unwritable) = Batch::of(rows, &excluded);
+            self.bury(records, unwritable, &mut excluded).await?;
             match self.writer.write(&batch, &from, to).await {
                 Ok(written) => {
                     metrics::gauge!(names::DATABASE_AWAY).set(0.0);
                     metrics::counter!(names::ROWS_TOTAL).increment(written.rows);
                     metrics::counter!(names::REPEATED_ROWS_TOTAL).increment(written.repeated);
-                    refused.extend(unwritable);
-                    return Ok(refused);
+                    return Ok(());
                 }
                 // At least one more is left out each time, so this ends.
-                Err(WriteError::Poison(rejections)) => {
-                    excluded.extend(rejections.iter().map(|rejection| rejection.record));
-                    refused.extend(rejections);
+                Err(WriteError::Poison(poison)) => {
+                    self.bury(records, poison, &mut excluded).await?;
                 }
                 Err(error) => patience.after(error).await?,
             }
         }
+    }
+
+    async fn bury(
+        &self,
+        records: &[Record],
+        rejections: Vec<Rejection>,
+        excluded: &mut BTreeSet<usize>,
+    ) -> Result<(), StageError> {
+        if rejections.is_empty() {
+            return Ok(());
+        }
+        excluded.extend(rejections.iter().map(|rejection| rejection.record));
+        let refused: Vec<(Record, Refused)> = rejections
+            .into_iter()
+            .map(|rejection| (records[rejection.record].clone(), Refused(rejection.reason)))
+            .collect();
+        self.producer.send(dead_letter::bury("sink", &self.topics, &refused)?).await?;
+        Ok(())
     }
 }
 
@@ -190,10 +214,10 @@ impl Handler for SinkHandler {
         &mut self,
         batch: Vec<(Record, Row)>,
         offsets: &Offsets,
-    ) -> Result<Outcome, StageError> {
+    ) -> Result<Vec<OutRecord>, StageError> {
         let began = Instant::now();
         let (records, rows): (Vec<Record>, Vec<Row>) = batch.into_iter().unzip();
-        let rejections = self.write(&rows, offsets).await?;
+        self.write(&records, &rows, offsets).await?;
         self.positions.extend(offsets.iter().map(|(at, offset)| (at.clone(), *offset)));
         metrics::histogram!(names::WRITE_SECONDS).record(began.elapsed().as_secs_f64());
         if let Some(capture_us) = rows.iter().filter_map(capture_us).max() {
@@ -201,10 +225,7 @@ impl Handler for SinkHandler {
             let latency_s = now.as_secs_f64() - capture_us as f64 / 1e6;
             metrics::histogram!(names::CAPTURE_TO_ROW_SECONDS).record(latency_s.max(0.0));
         }
-        let refused = rejections
-            .into_iter()
-            .map(|rejection| (records[rejection.record].clone(), Refused(rejection.reason)));
-        Ok(Outcome { outputs: Vec::new(), refused: refused.collect() })
+        Ok(Vec::new())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod analyze;
+mod bench;
 mod demo;
 mod doctor;
 mod eval;
@@ -46,6 +47,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Analyze(args) => return analyze::run(args, &loaded),
         Command::Eval(command) => return eval::run(command, &loaded),
+        Command::Bench(command) => return bench::run(command).await,
         Command::Model(command) => return model::run(command, &loaded),
         Command::Doctor => return doctor::run(&loaded).await,
         _ => {}
@@ -62,7 +64,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::run(args, loaded, shutdown).await?,
         Command::Migrate { check } => stores::migrate(&loaded, check).await?,
         Command::Topics => stores::topics(&loaded).await?,
-        Command::Analyze(_) | Command::Eval(_) | Command::Model(_) | Command::Doctor => {}
+        Command::Analyze(_)
+        | Command::Eval(_)
+        | Command::Bench(_)
+        | Command::Model(_)
+        | Command::Doctor => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -98,7 +98,10 @@ fn a_truncated_video_is_counted_as_far_as_it_goes() {
     } else {
         // A file whose index stands at its end has lost it: nothing can be read.
         assert!(said.contains("not a video"), "{said}");
-        assert!(!whole[..4096].windows(4).any(|tag| tag == b"moov"), "its index is in front: {said}");
+        assert!(
+            !whole[..4096].windows(4).any(|tag| tag == b"moov"),
+            "its index is in front: {said}"
+        );
     }
 }
 
@@ -112,7 +115,10 @@ fn configurations_that_are_none() {
     };
     let (code, said) = refuse("[kafka]\nborkers = \"x\"\n[topics]\npartitions = 0\n");
     assert_eq!(code, 2);
-    assert!(said.contains("kafka.borkers: there is no such setting; did you mean `brokers`?"), "{said}");
+    assert!(
+        said.contains("kafka.borkers: there is no such setting; did you mean `brokers`?"),
+        "{said}"
+    );
     assert!(said.contains("topics.partitions: must be between 1 and 1000"), "{said}");
     let twice = "[[cameras]]\nid = \"a\"\nsource = { url = \"x\" }\n".repeat(2);
     let (code, said) = refuse(&twice);

@@ -8,10 +8,9 @@ use headcount_schemas::events::{CameraHealth, CameraStatus, Crossing, DeadLetter
 use serde_json::Value;
 
 use crate::harness::{Pipeline, headcount, test_data, wait_until};
+use crate::walkers::epoch_ms;
 
 const MODEL: &str = "models/yolox_nano_416x416.onnx";
-const START: &str = "2026-01-01T00:00:00Z";
-const START_MS: i64 = 1_767_225_600_000;
 
 struct Clip {
     file: &'static str,
@@ -75,8 +74,9 @@ impl Clip {
         let (width, height) = self.size_px;
         let [x1, y1, x2, y2] = self.line_px;
         let path = data.join("clips").join(self.file);
+        let start = chrono::DateTime::from_timestamp_millis(epoch_ms()).unwrap().to_rfc3339();
         format!(
-            "[[cameras]]\nid = \"{}\"\nsource = {{ url = \"{}\", start = \"{START}\" }}\n\
+            "[[cameras]]\nid = \"{}\"\nsource = {{ url = \"{}\", start = \"{start}\" }}\n\
              [[cameras.lines]]\nname = \"line\"\nfrom = [{:?}, {:?}]\nto = [{:?}, {:?}]\n",
             self.id,
             path.canonicalize().unwrap().display(),
@@ -130,8 +130,10 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
     let tracks = pipeline.events::<Track>().await.len() as i64;
     let pool = pipeline.pool().await;
     wait_until("every track is stored", Duration::from_secs(60), async || {
-        let stored: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM person_tracks").fetch_one(&pool).await.unwrap();
+        let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM person_tracks")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
         stored == tracks && pipeline.is_consumed("sink", Topic::Crossings).await
     })
     .await;
@@ -158,7 +160,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
         let mut on_topic: Vec<Row> = written[&key]
             .iter()
             .map(|crossing| {
-                let since_us = crossing.crossed_us - START_MS * 1000;
+                let since_us = crossing.crossed_us - epoch_ms() * 1000;
                 let time_ms = (since_us + 500).div_euclid(1000);
                 let direction = crossing.direction.as_str().to_owned();
                 (crossing.line.clone(), direction, crossing.sequence, time_ms, crossing.track)
@@ -178,7 +180,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
         let stored: Vec<Row> = stored
             .into_iter()
             .map(|(line, direction, sequence, at, track)| {
-                let time_ms = (at.timestamp_micros() - START_MS * 1000 + 500).div_euclid(1000);
+                let time_ms = (at.timestamp_micros() - epoch_ms() * 1000 + 500).div_euclid(1000);
                 (line, direction, sequence, time_ms, track)
             })
             .collect();

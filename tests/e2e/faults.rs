@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use headcount_bus::OutRecord;
 use headcount_count::CountEvent;
-use headcount_schemas::events::{Coverage, Crossing, DeadLetter, DetectionSet, Occupancy, Track, Visit};
+use headcount_schemas::events::{
+    Coverage, Crossing, DeadLetter, DetectionSet, Occupancy, Track, Visit,
+};
 use headcount_schemas::{CameraConfig, Event, Topic};
 use headcount_services::{Kafka, KafkaSettings, Postgres};
 use sqlx::PgPool;
@@ -37,15 +39,21 @@ impl Load {
         let expected: BTreeMap<_, _> = cameras.iter().map(expect).collect();
         for events in expected.values() {
             let crossings = events.iter().filter(|e| matches!(e, CountEvent::Crossing(_))).count();
-            assert!(crossings > 20, "the walkers cross often enough to notice a fault: {crossings}");
+            assert!(
+                crossings > 20,
+                "the walkers cross often enough to notice a fault: {crossings}"
+            );
         }
         Self { cameras, expected }
     }
 
     async fn announce(&self, pipeline: &Pipeline) {
         let names = pipeline.names();
-        let configs =
-            self.cameras.iter().map(|(camera, _)| OutRecord::event(&names, camera).unwrap()).collect();
+        let configs = self
+            .cameras
+            .iter()
+            .map(|(camera, _)| OutRecord::event(&names, camera).unwrap())
+            .collect();
         pipeline.bus.producer().await.unwrap().send(configs).await.unwrap();
     }
 
@@ -126,7 +134,6 @@ async fn wait_for_all(pipeline: &Pipeline, pool: &PgPool, load: &Load) {
         .map(|tracks| tracks.len() as i64)
         .sum();
     wait_until("every event is stored", PATIENCE, async || {
-        eprintln!("DEBUG {} of {} crossings, topic {}", rows(pool, "SELECT count(*) FROM counting_events").await, load.crossings(), pipeline.events::<Crossing>().await.len());
         rows(pool, "SELECT count(*) FROM counting_events").await >= load.crossings()
             && rows(pool, "SELECT count(*) FROM person_tracks").await >= tracks
     })
@@ -263,7 +270,8 @@ async fn the_broker_is_killed_and_comes_back() {
     })
     .await
     .unwrap();
-    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().expect("a database")).await.unwrap();
+    let postgres =
+        tokio::task::spawn_blocking(|| Postgres::shared().expect("a database")).await.unwrap();
     let create = |name: &str| postgres.create_database(name).unwrap();
     let pipeline = Pipeline::on("broker", kafka.bootstrap(), create).await;
     let load = Load::new(FRAMES);
@@ -293,7 +301,9 @@ async fn the_broker_is_killed_and_comes_back() {
 async fn the_database_is_away_for_twenty_seconds() {
     let kafka = tokio::task::spawn_blocking(|| Kafka::shared().expect("a broker")).await.unwrap();
     let mut postgres =
-        tokio::task::spawn_blocking(|| Postgres::start_temporary().expect("a database")).await.unwrap();
+        tokio::task::spawn_blocking(|| Postgres::start_temporary().expect("a database"))
+            .await
+            .unwrap();
     let create = |name: &str| postgres.create_database(name).unwrap();
     let pipeline = Pipeline::on("away", kafka.bootstrap(), create).await;
     let load = Load::new(FRAMES);

@@ -28,7 +28,10 @@ pub fn test_data() -> Option<PathBuf> {
     if dir.join("clips").is_dir() && dir.join("models").is_dir() {
         return Some(dir);
     }
-    eprintln!("SKIPPED: no test data in {} (HEADCOUNT_TEST_DATA names another place)", dir.display());
+    eprintln!(
+        "SKIPPED: no test data in {} (HEADCOUNT_TEST_DATA names another place)",
+        dir.display()
+    );
     None
 }
 
@@ -61,7 +64,8 @@ impl Pipeline {
         })
         .await
         .unwrap();
-        Self::on(name, kafka.bootstrap(), |database| postgres.create_database(database).unwrap()).await
+        Self::on(name, kafka.bootstrap(), |database| postgres.create_database(database).unwrap())
+            .await
     }
 
     pub async fn on(
@@ -189,7 +193,8 @@ impl Stage {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let log = logs.join(format!("{name}-{number}.log"));
         let file = File::create(&log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { name: name.to_owned(), child, log }
     }
 

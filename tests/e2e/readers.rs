@@ -43,7 +43,11 @@ async fn fastavro_reads_every_count_topic() {
         let read = fastavro(&registry, values.collect());
         assert_eq!(read.len(), records.len());
         for (record, value) in records.iter().zip(&read) {
-            let key = format!("{}/{}", value["tenant"].as_str().unwrap(), value["camera"].as_str().unwrap());
+            let key = format!(
+                "{}/{}",
+                value["tenant"].as_str().unwrap(),
+                value["camera"].as_str().unwrap()
+            );
             assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
         }
         if topic == Topic::Crossings {

@@ -1,12 +1,22 @@
 //! Made-up people who walk to and fro: detections without a detector, and the events that they must lead to.
 
+use std::sync::LazyLock;
+
 use headcount_bus::OutRecord;
 use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_schemas::camera::{Line, Point, Zone};
 use headcount_schemas::events::{BoundingBox, DetectionSet, FrameKind};
 use headcount_schemas::{CameraConfig, CameraKey, TopicNames};
 
-const EPOCH: i64 = 1_767_225_600_000;
+/// Yesterday, on the full hour: recent, as the database drops what is too old.
+pub fn epoch_ms() -> i64 {
+    static EPOCH_MS: LazyLock<i64> = LazyLock::new(|| {
+        let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+        yesterday.timestamp().div_euclid(3600) * 3_600_000
+    });
+    *EPOCH_MS
+}
+
 const FRAME_US: i64 = 100_000;
 const WIDTH: i32 = 1280;
 const HEIGHT: i32 = 720;
@@ -15,7 +25,9 @@ pub fn camera(id: &str) -> CameraConfig {
     let at = |x, y| Point { x, y };
     let mut camera = CameraConfig::new(CameraKey::new("acme", id).unwrap(), "nowhere");
     camera.lines.push(Line::new("door", at(0.5, 0.0), at(0.5, 1.0)));
-    camera.zones.push(Zone::new("hall", vec![at(0.6, 0.1), at(0.9, 0.1), at(0.9, 0.99), at(0.6, 0.99)]));
+    camera
+        .zones
+        .push(Zone::new("hall", vec![at(0.6, 0.1), at(0.9, 0.1), at(0.9, 0.99), at(0.6, 0.99)]));
     camera
 }
 
@@ -25,10 +37,10 @@ pub fn detections(camera: &CameraConfig, frames: i64) -> Vec<DetectionSet> {
     let set = |sequence: i64, kind, boxes| DetectionSet {
         tenant: camera.tenant.clone(),
         camera: camera.camera.clone(),
-        epoch: EPOCH,
+        epoch: epoch_ms(),
         sequence,
         kind,
-        capture_us: EPOCH * 1000 + sequence.min(frames - 1) * FRAME_US,
+        capture_us: epoch_ms() * 1000 + sequence.min(frames - 1) * FRAME_US,
         width: WIDTH,
         height: HEIGHT,
         config_version: camera.version,
