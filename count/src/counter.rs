@@ -26,6 +26,7 @@ const TIMES_US: std::ops::Range<i64> = 0..253_402_300_800_000_000;
 const CLOCK_SET_BACK_US: i64 = 2_000_000;
 /// A site's occupancy is repeated at least this often.
 const SITE_HEARTBEAT_US: i64 = 10_000_000;
+const MINUTE_US: i64 = 60_000_000;
 
 /// An event of the core.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,6 +139,20 @@ pub(crate) struct State {
     pub zones: Vec<ZoneCounter>,
     pub sites: Vec<SiteCounter>,
     pub coverage: CoverageClock,
+}
+
+impl State {
+    /// Whether this can be a camera's state: what a garbled snapshot holds mostly is not.
+    pub(crate) fn is_sound(&self) -> bool {
+        let now = self.now_us.is_none_or(|now_us| TIMES_US.contains(&now_us));
+        let px = |v: f32| v >= 1.0 && v <= i32::MAX as f32;
+        let size = self.size.is_none_or(|size| px(size.width) && px(size.height));
+        now && size
+            && self.lines.iter().all(|line| line.is_sound(&TIMES_US))
+            && self.zones.iter().all(|zone| zone.is_sound(&TIMES_US))
+            && self.sites.iter().all(SiteCounter::is_sound)
+            && self.coverage.is_sound(&TIMES_US)
+    }
 }
 
 /// All state of one camera.
@@ -301,13 +316,14 @@ impl CameraCounter {
             outcome.clock_set_back = true;
         }
         outcome.resized = self.resize(set);
-        self.state.now_us = Some(at_us);
+        let before_us = self.state.now_us.replace(at_us);
+        let interval_s = before_us.map_or(0.0, |before_us| (at_us - before_us) as f32 / 1e6);
         let refused = observe(&set.boxes, set.width, set.height, &mut self.observations);
         outcome.bad_boxes = refused.bad;
         outcome.excess_boxes = refused.excess;
         let birth_score = self.state.min_score.unwrap_or(self.tracker.settings.birth_score);
         let step = self.tracker.step(
-            at_us,
+            (at_us, interval_s),
             set.sequence,
             &self.observations,
             birth_score,
@@ -373,6 +389,15 @@ impl CameraCounter {
         }
         frame.close();
     }
+}
+
+/// Whether an occupancy is to be repeated: after `heartbeat_us`, and at the first frame of every minute, so
+/// that each minute's mean, least and most are known from its own records.
+fn is_due(written_us: Option<i64>, now_us: i64, heartbeat_us: i64) -> bool {
+    written_us.is_none_or(|last_us| {
+        now_us - last_us >= heartbeat_us
+            || now_us.div_euclid(MINUTE_US) != last_us.div_euclid(MINUTE_US)
+    })
 }
 
 fn same_line(a: &Line, b: &Line) -> bool {
@@ -479,7 +504,14 @@ impl<'a> Frame<'a> {
                 for counted in counted.into_iter().flatten() {
                     let name = &line.line.name;
                     self.out.push(self.stamp.crossing(name, track, &counted));
-                    cross_sites(self.sites, &self.stamp, name, &counted, &mut self.written, self.out);
+                    cross_sites(
+                        self.sites,
+                        &self.stamp,
+                        name,
+                        &counted,
+                        &mut self.written,
+                        self.out,
+                    );
                 }
             }
             for zone in self.zones.iter_mut() {
@@ -517,7 +549,7 @@ impl<'a> Frame<'a> {
             let (stamp, written, out) = (&self.stamp, &mut self.written, &mut *self.out);
             give_up(zone, stamp, decided_us, false, written, out);
             let heartbeat_us = zone.zone.heartbeat_ms.saturating_mul(1000);
-            if zone.written_us.is_none_or(|last_us| decided_us - last_us >= heartbeat_us) {
+            if is_due(zone.written_us, decided_us, heartbeat_us) {
                 let reason = OccupancyReason::Heartbeat;
                 write_zone(zone, stamp, reason, decided_us, written, out);
             }
@@ -525,9 +557,15 @@ impl<'a> Frame<'a> {
         for site in self.sites.iter_mut() {
             if let Some(at_us) = site.reset_due(now_us) {
                 let drift = site.reset();
-                write_site(site, &self.stamp, (OccupancyReason::Reset, at_us, drift), &mut self.written, self.out);
+                write_site(
+                    site,
+                    &self.stamp,
+                    (OccupancyReason::Reset, at_us, drift),
+                    &mut self.written,
+                    self.out,
+                );
             }
-            if site.written_us.is_none_or(|last_us| now_us - last_us >= SITE_HEARTBEAT_US) {
+            if is_due(site.written_us, now_us, SITE_HEARTBEAT_US) {
                 let drift = site.drift;
                 let reason = OccupancyReason::Heartbeat;
                 write_site(site, &self.stamp, (reason, now_us, drift), &mut self.written, self.out);
@@ -659,4 +697,22 @@ fn write_site(
     out.push(stamp.occupancy(&now, *written));
     *written += 1;
     site.written_us = Some(at_us.max(site.written_us.unwrap_or(at_us)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::never_written(None, 5_000_000, true)]
+    #[case::just_written(Some(5_000_000), 6_000_000, false)]
+    #[case::heartbeat(Some(5_000_000), 15_000_000, true)]
+    #[case::next_minute(Some(59_900_000), 60_000_000, true)]
+    fn an_occupancy_is_due(
+        #[case] written_us: Option<i64>,
+        #[case] now_us: i64,
+        #[case] due: bool,
+    ) {
+        assert_eq!(is_due(written_us, now_us, 10_000_000), due);
+    }
 }

@@ -48,10 +48,19 @@ impl Stamp<'_> {
         EventId::of(&parts)
     }
 
-    pub(crate) fn crossing(&self, line: &str, track: &OpenTrack, counted: &LineCount) -> CountEvent {
+    pub(crate) fn crossing(
+        &self,
+        line: &str,
+        track: &OpenTrack,
+        counted: &LineCount,
+    ) -> CountEvent {
         let met = counted.met;
-        let rest =
-            [&met.sequence.to_string()[..], &track.id.to_string(), line, counted.direction.as_str()];
+        let rest = [
+            &met.sequence.to_string()[..],
+            &track.id.to_string(),
+            line,
+            counted.direction.as_str(),
+        ];
         let late_us = (met.unseen_us as f64 - SURE_GAP_US).max(0.0);
         let confidence = f64::from(track.mean_score()) * (-late_us / DOUBT_US).exp();
         CountEvent::Crossing(Crossing {

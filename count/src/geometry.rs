@@ -74,13 +74,15 @@ impl Segment {
         if (side_a >= 0.0) == (side_b >= 0.0) {
             return None;
         }
-        let way = Segment { from: a, to: b };
+        let to_right = side_b >= 0.0;
+        // Always looked at from the left, so that the way back meets exactly what the way there did.
+        let way = if to_right { Segment { from: a, to: b } } else { Segment { from: b, to: a } };
         let (side_from, side_to) = (way.side(self.from), way.side(self.to));
         if (side_from >= 0.0) == (side_to >= 0.0) {
             return None;
         }
         let at = (side_a / (side_a - side_b)).clamp(0.0, 1.0);
-        Some(Passage { at, to_right: side_b >= 0.0 })
+        Some(Passage { at, to_right })
     }
 }
 

@@ -11,12 +11,15 @@
 //! that ends within the margin counts when its last position is through the line: the same rule
 //! seen in reversed time, so that a track broken near the line is counted by exactly one half.
 
+use std::ops::Range;
+
 use headcount_schemas::camera::{Anchor, Line};
 use headcount_schemas::events::Direction;
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{Segment, Vec2};
 use crate::smoothing::PathPoint;
+use crate::snapshot::Shift;
 
 /// A passage: where and when an anchor met the line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -171,6 +174,32 @@ impl LineCounter {
         self.entries.clear();
     }
 
+    pub(crate) fn shift(&mut self, by: Shift) {
+        for entry in &mut self.entries {
+            if let LineState::Through { met, .. } = &mut entry.state {
+                by.time(&mut met.at_us);
+                by.sequence(&mut met.sequence);
+            }
+            if let Some(counted_us) = &mut entry.counted_us {
+                by.time(counted_us);
+            }
+        }
+    }
+
+    /// Whether this can be a line's state.
+    pub(crate) fn is_sound(&self, times: &Range<i64>) -> bool {
+        let sound = |entry: &Entry| {
+            let met = match entry.state {
+                LineState::Clear | LineState::Beside => None,
+                LineState::Through { met, .. } => Some(met.at_us),
+            };
+            met.into_iter().chain(entry.counted_us).all(|at_us| times.contains(&at_us))
+        };
+        let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
+        let totals = [self.total_in, self.total_out].iter().all(|n| (0..1 << 60).contains(n));
+        ordered && totals && self.entries.iter().all(sound)
+    }
+
     /// The segment, in pixels.
     pub fn segment(&self, size: FrameSize) -> Segment {
         Segment { from: size.to_px(self.line.from), to: size.to_px(self.line.to) }
@@ -189,8 +218,7 @@ impl LineCounter {
         }
         let segment = self.segment(size);
         let here = anchor(step.point, self.line.anchor);
-        let within =
-            segment.distance(here) < self.line.margin * f64::from(step.point.height);
+        let within = segment.distance(here) < self.line.margin * f64::from(step.point.height);
         let passage = step.before.and_then(|before| {
             let there = anchor(before, self.line.anchor);
             let passage = segment.passage(there, here)?;
@@ -328,7 +356,8 @@ mod tests {
     ) {
         let (after, events) = state.next(passage.map(|way| (way, met(2))), within);
         assert_eq!(after, next);
-        let events: Vec<_> = events.into_iter().flatten().map(|(way, met)| (way, met.at_us)).collect();
+        let events: Vec<_> =
+            events.into_iter().flatten().map(|(way, met)| (way, met.at_us)).collect();
         assert_eq!(events, counted);
     }
 
@@ -354,13 +383,11 @@ mod tests {
     fn walk_to(line: Line, path: &[(f32, f32)]) -> ((i64, i64), Vec<LineCount>) {
         let mut counter = LineCounter::new(line);
         let mut counted = Vec::new();
-        let points: Vec<PathPoint> = path.iter().zip(0..).map(|(&(x, y), i)| PathPoint {
-            at_us: i * 1_000_000,
-            sequence: i,
-            x,
-            y,
-            height: 20.0,
-        }).collect();
+        let points: Vec<PathPoint> = path
+            .iter()
+            .zip(0..)
+            .map(|(&(x, y), i)| PathPoint { at_us: i * 1_000_000, sequence: i, x, y, height: 20.0 })
+            .collect();
         for (i, point) in points.iter().enumerate() {
             let before = i.checked_sub(1).map(|i| &points[i]);
             let step = Step { track: 1, class: 0, started_us: 0, before, point };
@@ -427,7 +454,8 @@ mod tests {
     fn other_classes_and_lines_shorter_than_a_pixel_count_nothing() {
         let path = [(40.0, 50.0), (60.0, 50.0)];
         assert_eq!(walk(Line { classes: vec![2], ..line() }, &path), (0, 0));
-        let short = Line { to: Point { x: 0.5, y: 0.209 }, from: Point { x: 0.5, y: 0.2 }, ..line() };
+        let short =
+            Line { to: Point { x: 0.5, y: 0.209 }, from: Point { x: 0.5, y: 0.2 }, ..line() };
         assert_eq!(walk(short, &[(40.0, 20.5), (60.0, 20.5)]), (0, 0));
     }
 }

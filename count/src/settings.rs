@@ -19,6 +19,9 @@ pub struct TrackerSettings {
     pub acceleration: f32,
     /// Spread of the velocity of someone just seen for the first time, in heights per second.
     pub initial_speed: f32,
+    /// How fast people may leave their course between two frames without being held to be others,
+    /// in heights per second: it makes long frame intervals forgiving.
+    pub swerve: f32,
     /// Standard deviation of a perfectly confident detection's position, in heights.
     pub position_noise: f32,
     /// How much larger that is for a detection of score zero: one more than the factor.
@@ -58,26 +61,27 @@ pub struct TrackerSettings {
 impl Default for TrackerSettings {
     fn default() -> Self {
         Self {
-            high_score: 0.64,
-            birth_score: 0.61,
-            birth_crowding: 0.2,
-            acceleration: 0.264,
-            initial_speed: 0.88,
+            high_score: 0.5866,
+            birth_score: 0.6405,
+            birth_crowding: 0.1958,
+            acceleration: 0.2399,
+            initial_speed: 1.217,
+            swerve: 0.7,
             position_noise: 0.119,
-            doubtful_noise: 3.08,
-            foreshortening: 0.6,
-            fading_s: 1.93,
-            memory_s: 3.4,
-            height_noise: 0.487,
-            size_gain: 0.24,
-            gate: 3.37,
+            doubtful_noise: 2.947,
+            foreshortening: 0.5793,
+            fading_s: 1.54,
+            memory_s: 2.548,
+            height_noise: 0.6739,
+            size_gain: 0.2304,
+            gate: 3.068,
             doubtful_gate: 3.4,
-            loose_gate: 3.25,
+            loose_gate: 3.133,
             overlap_weight: 3.88,
-            spread_weight: 3.5,
-            unseen_weight: 0.18,
-            shift_trust: 1.8,
-            look_ahead_s: 0.3,
+            spread_weight: 4.045,
+            unseen_weight: 0.2089,
+            shift_trust: 2.057,
+            look_ahead_s: 0.2,
         }
     }
 }
@@ -93,7 +97,8 @@ impl TrackerSettings {
 
     /// What events carry as their tracker: the version of the algorithm and a digest of these numbers.
     pub fn label(&self) -> String {
-        let digest = EventId::of(&["tracker-settings", &format!("{self:?}")]).0.simple().to_string();
+        let digest =
+            EventId::of(&["tracker-settings", &format!("{self:?}")]).0.simple().to_string();
         format!("{TRACKER_VERSION}/{}", &digest[..8])
     }
 }

@@ -32,6 +32,15 @@ impl SiteCounter {
         Self { site, count: 0, drift: 0, written_us: None, clock_us: None }
     }
 
+    /// Whether this can be a site's state.
+    pub(crate) fn is_sound(&self) -> bool {
+        let small = |v: i32| (0..1 << 30).contains(&v);
+        let times = self.written_us.iter().chain(&self.clock_us);
+        small(self.count)
+            && small(self.drift.saturating_abs())
+            && times.into_iter().all(|at_us| (0..1 << 60).contains(at_us))
+    }
+
     /// Takes a crossing of one of the camera's lines; true if it belongs to this site.
     pub fn cross(&mut self, line: &str, direction: Direction) -> bool {
         let sign = match direction {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::TrackerSettings;
+use crate::snapshot::{Shift, sixteenths, thousandths};
 use crate::tracker::motion::{Motion, measurement_variance};
 
 /// One sighting of a person.
@@ -19,12 +20,16 @@ pub struct Sample {
     /// Number of its frame.
     pub sequence: i64,
     /// Foot, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub x: f32,
     /// Foot, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub y: f32,
     /// Expected height at that time, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub height: f32,
     /// Score of the detection.
+    #[serde(with = "crate::snapshot::thousandths")]
     pub score: f32,
 }
 
@@ -36,22 +41,31 @@ pub struct PathPoint {
     /// Number of its frame.
     pub sequence: i64,
     /// Foot, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub x: f32,
     /// Foot, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub y: f32,
     /// Height of the box, in pixels.
+    #[serde(with = "crate::snapshot::sixteenths")]
     pub height: f32,
 }
 
 /// Most sightings that wait; beyond that the oldest leaves early.
-pub const MAX_WAITING: usize = 48;
+pub const MAX_WAITING: usize = 32;
 
 /// The sightings of one track that are not yet decided.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Smoother {
     waiting: VecDeque<Sample>,
     /// Filtered state at the sighting that left last, and its time.
     base: Option<(Motion, i64)>,
+}
+
+impl Default for Smoother {
+    fn default() -> Self {
+        Self { waiting: VecDeque::with_capacity(MAX_WAITING + 1), base: None }
+    }
 }
 
 /// Working memory of the smoother, shared by all tracks.
@@ -68,9 +82,41 @@ impl Smoother {
         self.base = None;
     }
 
-    /// Adds the newest sighting.
+    /// Adds the newest sighting, rounded to what a snapshot keeps.
     pub fn push(&mut self, sample: Sample) {
-        self.waiting.push_back(sample);
+        self.waiting.push_back(Sample {
+            x: sixteenths::nearest(sample.x),
+            y: sixteenths::nearest(sample.y),
+            height: sixteenths::nearest(sample.height),
+            score: thousandths::nearest(sample.score),
+            ..sample
+        });
+    }
+
+    pub(crate) fn shift(&mut self, by: Shift) {
+        let waiting = self.waiting.make_contiguous();
+        waiting.iter_mut().for_each(|sample| by.sequence(&mut sample.sequence));
+        by.times(waiting, |sample| &mut sample.at_us);
+        let values: [fn(&mut Sample) -> &mut f32; 3] =
+            [|s| &mut s.x, |s| &mut s.y, |s| &mut s.height];
+        for value in values {
+            // Exact: sixteenths of a pixel have digits to spare.
+            by.differences(waiting, value, |a, b| a - b, |a, b| a + b);
+        }
+        if let Some((_, at_us)) = &mut self.base {
+            by.time(at_us);
+        }
+    }
+
+    /// Whether times rise and numbers are numbers.
+    pub(crate) fn is_sound(&self, until_us: i64) -> bool {
+        let sound = |s: &Sample| [s.x, s.y, s.height, s.score].iter().all(|v| v.is_finite());
+        let base = self.base.iter().map(|(_, at_us)| *at_us);
+        let times = base.chain(self.waiting.iter().map(|sample| sample.at_us));
+        times.clone().zip(times.clone().skip(1)).all(|(a, b)| a < b)
+            && times.into_iter().all(|at_us| (0..=until_us).contains(&at_us))
+            && self.waiting.iter().all(sound)
+            && self.base.is_none_or(|(motion, _)| motion.is_sound())
     }
 
     /// Whether a position is due at `now_us`.
@@ -93,8 +139,8 @@ impl Smoother {
         Some(PathPoint {
             at_us: first.at_us,
             sequence: first.sequence,
-            x: smoothed.x,
-            y: smoothed.y,
+            x: sixteenths::nearest(smoothed.x),
+            y: sixteenths::nearest(smoothed.y),
             height: first.height,
         })
     }
@@ -102,9 +148,9 @@ impl Smoother {
     /// Scales positions when the frame's size changes.
     pub fn rescale(&mut self, sx: f32, sy: f32) {
         for sample in &mut self.waiting {
-            sample.x *= sx;
-            sample.y *= sy;
-            sample.height *= sy;
+            sample.x = sixteenths::nearest(sample.x * sx);
+            sample.y = sixteenths::nearest(sample.y * sy);
+            sample.height = sixteenths::nearest(sample.height * sy);
         }
         if let Some((motion, _)) = &mut self.base {
             motion.rescale(sx, sy);

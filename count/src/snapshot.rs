@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::counter::{CameraCounter, State};
 use crate::settings::TrackerSettings;
-use crate::tracker::Tracker;
 use crate::tracker::track::Track;
+use crate::tracker::{MAX_TRACKS, Tracker};
 
 /// Version of the bytes that [`CameraCounter::snapshot`] writes.
 pub const SNAPSHOT_FORMAT: i32 = 1;
@@ -14,7 +14,9 @@ pub const SNAPSHOT_FORMAT: i32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// Written by a newer program: this one must not guess, and must not count.
-    #[error("the state has format {found}, this program knows up to {SNAPSHOT_FORMAT}: it is too old")]
+    #[error(
+        "the state has format {found}, this program knows up to {SNAPSHOT_FORMAT}: it is too old"
+    )]
     Newer {
         /// The format of the bytes.
         found: i32,
@@ -30,29 +32,129 @@ pub enum SnapshotError {
     Damaged(String),
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    state: &'a State,
-    next_track: i64,
-    tracks: &'a [Track],
-}
-
-#[derive(Deserialize)]
-struct Read {
+/// What is written. Times and sequence numbers are relative to the last picture, so that they take
+/// few bytes.
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
     state: State,
     next_track: i64,
     tracks: Vec<Track>,
 }
 
+impl Snapshot {
+    /// Moves all times and sequence numbers that refer to the last picture.
+    fn shift(&mut self, by: Shift) {
+        self.state.lines.iter_mut().for_each(|line| line.shift(by));
+        self.state.zones.iter_mut().for_each(|zone| zone.shift(by));
+        self.tracks.iter_mut().for_each(|track| track.shift(by));
+    }
+
+    /// Times and sequence number of the last picture.
+    fn origin(&self) -> (i64, i64) {
+        let sequence = self.state.position.map_or(0, |(_, sequence)| sequence);
+        (self.state.now_us.unwrap_or(0), sequence)
+    }
+}
+
+/// How far times and sequence numbers are moved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shift {
+    us: i64,
+    frames: i64,
+    /// Towards the bytes, rather than back.
+    packing: bool,
+}
+
+impl Shift {
+    /// Replaces all values but the first by their differences, or differences by values again.
+    /// Wraps rather than panics, as the values may be garbled.
+    pub(crate) fn differences<T, V: Copy>(
+        self,
+        items: &mut [T],
+        value: impl Fn(&mut T) -> &mut V,
+        minus: impl Fn(V, V) -> V,
+        plus: impl Fn(V, V) -> V,
+    ) {
+        let last = items.len().saturating_sub(1);
+        for step in 0..last {
+            let i = if self.packing { last - step } else { step + 1 };
+            let before = *value(&mut items[i - 1]);
+            let here = value(&mut items[i]);
+            *here = if self.packing { minus(*here, before) } else { plus(*here, before) };
+        }
+    }
+
+    /// Moves a time. Wraps rather than panics: garbled bytes may hold anything.
+    pub(crate) fn time(self, at_us: &mut i64) {
+        *at_us = at_us.wrapping_add(self.us);
+    }
+
+    /// Moves rising times: the first one as it is, the others as differences to the one before.
+    pub(crate) fn times<T>(self, items: &mut [T], value: impl Fn(&mut T) -> &mut i64) {
+        if self.packing {
+            self.differences(items, &value, i64::wrapping_sub, i64::wrapping_add);
+        }
+        if let Some(first) = items.first_mut() {
+            self.time(value(first));
+        }
+        if !self.packing {
+            self.differences(items, &value, i64::wrapping_sub, i64::wrapping_add);
+        }
+    }
+
+    /// Moves a sequence number.
+    pub(crate) fn sequence(self, sequence: &mut i64) {
+        *sequence = sequence.wrapping_add(self.frames);
+    }
+}
+
+/// Pixels in sixteenths, which is finer than any detector: three bytes instead of four.
+pub(crate) mod sixteenths {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// The nearest value that survives a snapshot.
+    pub(crate) fn nearest(px: f32) -> f32 {
+        (px * 16.0).round() / 16.0
+    }
+
+    pub(crate) fn serialize<S: Serializer>(px: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i32((px * 16.0).round() as i32)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        i32::deserialize(deserializer).map(|sixteenths| sixteenths as f32 / 16.0)
+    }
+}
+
+/// Scores in thousandths: two bytes instead of four.
+pub(crate) mod thousandths {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// The nearest value that survives a snapshot.
+    pub(crate) fn nearest(score: f32) -> f32 {
+        (score * 1000.0).round() / 1000.0
+    }
+
+    pub(crate) fn serialize<S: Serializer>(score: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16((score * 1000.0).round() as u16)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        u16::deserialize(deserializer).map(|thousandths| f32::from(thousandths) / 1000.0)
+    }
+}
+
 impl CameraCounter {
     /// The whole state. [`CameraCounter::restore`] gives a counter that goes on bit for bit alike.
     pub fn snapshot(&self) -> Vec<u8> {
-        let written = Written {
-            state: &self.state,
+        let mut snapshot = Snapshot {
+            state: self.state.clone(),
             next_track: self.tracker.next_track,
-            tracks: &self.tracker.tracks,
+            tracks: self.tracker.tracks.clone(),
         };
-        postcard::to_stdvec(&written).unwrap_or_else(|error| unreachable!("plain data: {error}"))
+        let (us, frames) = snapshot.origin();
+        snapshot.shift(Shift { us: -us, frames: -frames, packing: true });
+        postcard::to_stdvec(&snapshot).unwrap_or_else(|error| unreachable!("plain data: {error}"))
     }
 
     /// Reads a snapshot of the given format.
@@ -67,11 +169,27 @@ impl CameraCounter {
         if format < 1 {
             return Err(SnapshotError::Unknown { found: format });
         }
-        let read: Read = postcard::from_bytes(bytes)
-            .map_err(|error| SnapshotError::Damaged(error.to_string()))?;
+        let damaged = |what: &str| SnapshotError::Damaged(what.to_owned());
+        let mut snapshot: Snapshot =
+            postcard::from_bytes(bytes).map_err(|error| damaged(&error.to_string()))?;
+        let (us, frames) = snapshot.origin();
+        snapshot.shift(Shift { us, frames, packing: false });
+        if !snapshot.state.is_sound() {
+            return Err(damaged("times, sizes or counts that cannot be"));
+        }
+        let ordered = snapshot.tracks.is_sorted_by(|a, b| a.id < b.id)
+            && snapshot.tracks.last().is_none_or(|last| last.id < snapshot.next_track)
+            && snapshot.next_track < 1 << 60;
+        if !ordered
+            || snapshot.tracks.len() > MAX_TRACKS
+            || !snapshot.tracks.iter().all(Track::is_sound)
+        {
+            return Err(damaged("tracks that cannot be"));
+        }
         let mut tracker = Tracker::new(settings);
-        tracker.next_track = read.next_track;
-        tracker.tracks = read.tracks;
-        Ok(Self::assemble(read.state, tracker))
+        tracker.next_track = snapshot.next_track;
+        tracker.tracks = snapshot.tracks;
+        tracker.tracks.iter_mut().for_each(Track::expect_box);
+        Ok(Self::assemble(snapshot.state, tracker))
     }
 }

@@ -3,12 +3,15 @@
 //! Times are those of decided positions: a zone's clock runs behind the newest picture by the
 //! smoother's look-ahead.
 
+use std::ops::Range;
+
 use headcount_schemas::camera::Zone;
 use headcount_schemas::events::VisitKind;
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{Segment, Vec2, inside};
 use crate::line::{FrameSize, Step, anchor};
+use crate::snapshot::{Shift, thousandths};
 
 /// What one track is to one zone. Times are Unix microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +115,7 @@ struct Entry {
     track: i64,
     state: ZoneState,
     seen_us: i64,
+    #[serde(with = "crate::snapshot::thousandths")]
     score: f32,
 }
 
@@ -159,6 +163,40 @@ impl ZoneCounter {
         self.entries.clear();
     }
 
+    pub(crate) fn shift(&mut self, by: Shift) {
+        for entry in &mut self.entries {
+            by.time(&mut entry.seen_us);
+            match &mut entry.state {
+                ZoneState::Outside => {}
+                ZoneState::Entering { since_us: at_us }
+                | ZoneState::Inside { entered_us: at_us } => {
+                    by.time(at_us);
+                }
+                ZoneState::Leaving { entered_us, since_us } => {
+                    by.time(entered_us);
+                    by.time(since_us);
+                }
+            }
+        }
+    }
+
+    /// Whether this can be a zone's state.
+    pub(crate) fn is_sound(&self, times: &Range<i64>) -> bool {
+        let sound = |entry: &Entry| {
+            let (from_us, until_us) = match entry.state {
+                ZoneState::Outside => (entry.seen_us, entry.seen_us),
+                ZoneState::Entering { since_us: at_us }
+                | ZoneState::Inside { entered_us: at_us } => (at_us, at_us),
+                ZoneState::Leaving { entered_us, since_us } => (entered_us, since_us),
+            };
+            [from_us, until_us, entry.seen_us].iter().all(|at_us| times.contains(at_us))
+        };
+        let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
+        let written = self.written_us.is_none_or(|at_us| (-1 << 60..1 << 60).contains(&at_us));
+        let count = (0..1 << 30).contains(&self.count);
+        ordered && written && count && self.entries.iter().all(sound)
+    }
+
     /// People inside now.
     pub fn visitors(&self) -> i32 {
         self.entries.iter().filter(|entry| entry.state.is_visitor()).count() as i32
@@ -200,6 +238,7 @@ impl ZoneCounter {
         if !self.zone.classes.contains(&step.class) {
             return;
         }
+        let score = thousandths::nearest(score);
         let here = anchor(step.point, self.zone.anchor);
         let is_inside = self.contains(here, size);
         let slot = self.entries.binary_search_by_key(&step.track, |entry| entry.track);
@@ -226,7 +265,10 @@ impl ZoneCounter {
             (Err(_), ZoneState::Outside) => {}
             (Err(index), _) => self.entries.insert(index, entry),
         }
-        changed.map(|changed| self.visit(step.track, changed, score, None)).into_iter().for_each(change);
+        changed
+            .map(|changed| self.visit(step.track, changed, score, None))
+            .into_iter()
+            .for_each(change);
     }
 
     /// Gives up tracks that were unseen for too long at `decided_us`; `all` gives up everybody.
@@ -247,7 +289,13 @@ impl ZoneCounter {
         }
     }
 
-    fn visit(&self, track: i64, changed: ZoneChange, confidence: f32, lost_us: Option<i64>) -> VisitChange {
+    fn visit(
+        &self,
+        track: i64,
+        changed: ZoneChange,
+        confidence: f32,
+        lost_us: Option<i64>,
+    ) -> VisitChange {
         let seconds = |from_us: i64, until_us: i64| (until_us - from_us) as f64 / 1e6;
         match changed {
             ZoneChange::Entered { entered_us } => VisitChange {
@@ -346,13 +394,11 @@ mod tests {
     fn visit(zone: Zone, xs: &[f32], silence_s: i64) -> (Vec<(VisitKind, i64, Option<f64>)>, i32) {
         let mut counter = ZoneCounter::new(zone);
         let mut changes = Vec::new();
-        let points: Vec<PathPoint> = xs.iter().zip(0..).map(|(&x, i)| PathPoint {
-            at_us: i * SECOND,
-            sequence: i,
-            x,
-            y: 50.0,
-            height: 20.0,
-        }).collect();
+        let points: Vec<PathPoint> = xs
+            .iter()
+            .zip(0..)
+            .map(|(&x, i)| PathPoint { at_us: i * SECOND, sequence: i, x, y: 50.0, height: 20.0 })
+            .collect();
         for (i, point) in points.iter().enumerate() {
             let before = i.checked_sub(1).map(|i| &points[i]);
             let step = Step { track: 1, class: 0, started_us: 0, before, point };

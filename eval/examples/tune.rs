@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let mut cases = Vec::new();
-    let mut names: Vec<_> = std::fs::read_dir(folder)?.filter_map(Result::ok).map(|e| e.path()).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder)?.filter_map(Result::ok).map(|e| e.path()).collect();
     names.sort();
     for path in names.iter().filter(|path| path.join("seqinfo.ini").exists()) {
         let sequence = read_sequence(path)?;
@@ -63,7 +64,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (_, value) in drawn.as_object_mut().ok_or("an object")? {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let share = (seed >> 33) as f64 / (1u64 << 31) as f64;
-            *value = (value.as_f64().ok_or("a number")? * (1.0 + 0.12 * (2.0 * share - 1.0))).into();
+            *value =
+                (value.as_f64().ok_or("a number")? * (1.0 + 0.12 * (2.0 * share - 1.0))).into();
         }
         results.push(score(&cases, serde_json::from_value(drawn)?, false).0);
     }
@@ -93,7 +95,9 @@ fn score(cases: &[Case], settings: TrackerSettings, verbose: bool) -> ([f64; 4],
             for case in cases {
                 let detections = &case.detections[source];
                 let run = replay(&case.sequence, detections, &case.all, (every, phase), settings);
-                if let Ok(folder) = std::env::var("DUMP") && phase == 0 {
+                if let Ok(folder) = std::env::var("DUMP")
+                    && phase == 0
+                {
                     let path = format!("{folder}/{k}-{}.txt", case.sequence.name);
                     std::fs::write(path, &run.tracks).expect("written");
                 }
@@ -108,19 +112,26 @@ fn score(cases: &[Case], settings: TrackerSettings, verbose: bool) -> ([f64; 4],
                         .sum();
                     let matched = match_events(&case.truth[index], counted);
                     if verbose && phase == 0 {
-                        let mut both: Vec<_> = counted.iter().map(|e| (e.at_us / 1000, "C", e)).collect();
+                        let mut both: Vec<_> =
+                            counted.iter().map(|e| (e.at_us / 1000, "C", e)).collect();
                         both.extend(case.truth[index].iter().map(|e| (e.at_us / 1000, "T", e)));
                         both.sort_by_key(|e| e.0);
                         for (ms, kind, e) in both {
-                            println!("#{k} {} {} {kind} {ms} {:?} {} {:.3} {:.3}", case.sequence.name, line.name, e.direction, e.track, e.x, e.y);
+                            println!(
+                                "#{k} {} {} {kind} {ms} {:?} {} {:.3} {:.3}",
+                                case.sequence.name, line.name, e.direction, e.track, e.x, e.y
+                            );
                         }
                     }
                     if verbose && phase == 0 && index < case.plain.len() {
                         println!(
                             "{source}/{every} {} {}: in {} out {}, truth {} {}, {matched:?}",
-                            case.sequence.name, line.name,
-                            count(counted, Direction::In), count(counted, Direction::Out),
-                            count(&case.truth[index], Direction::In), count(&case.truth[index], Direction::Out),
+                            case.sequence.name,
+                            line.name,
+                            count(counted, Direction::In),
+                            count(counted, Direction::Out),
+                            count(&case.truth[index], Direction::In),
+                            count(&case.truth[index], Direction::Out),
                         );
                     }
                     if index < case.plain.len() {

@@ -29,6 +29,8 @@ pub struct Strictness {
     pub overlap_weight: f32,
     /// Weight of the logarithm of the prediction's variance.
     pub spread_weight: f32,
+    /// Variance that is not held against a prediction, in heights².
+    pub fair_variance: f32,
 }
 
 impl Prediction {
@@ -60,8 +62,7 @@ impl Prediction {
             return None;
         }
         let height = (seen.height / self.height).ln() / settings.height_noise;
-        let least = settings.position_noise * settings.position_noise;
-        let spread = strictness.spread_weight * (variance / least).ln();
+        let spread = strictness.spread_weight * (variance / strictness.fair_variance).ln();
         let apart = strictness.overlap_weight * (1.0 - self.overlap(seen));
         let cost = feet + height * height + spread + apart + settings.unseen_weight * self.unseen_s;
         (cost < limit).then_some(cost)

@@ -9,7 +9,9 @@ use super::association::Prediction;
 use super::observation::Observation;
 
 /// Fewer people than this say nothing about the camera.
-const LEAST_PAIRS: usize = 4;
+const LEAST_PAIRS: usize = 5;
+/// A jerk smaller than this, in heights, is none: people walk and boxes tremble.
+const LEAST_JERK: f32 = 0.02;
 /// Pairs must overlap at least this much.
 const LEAST_OVERLAP: f32 = 0.3;
 
@@ -18,6 +20,7 @@ const LEAST_OVERLAP: f32 = 0.3;
 pub struct CameraShift {
     dx: Vec<f32>,
     dy: Vec<f32>,
+    heights: Vec<f32>,
 }
 
 impl CameraShift {
@@ -31,6 +34,7 @@ impl CameraShift {
     ) -> (f32, f32) {
         self.dx.clear();
         self.dy.clear();
+        self.heights.clear();
         for (index, predicted) in predictions.iter().enumerate() {
             if !admit(index) {
                 continue;
@@ -45,30 +49,41 @@ impl CameraShift {
             {
                 // Middles rather than feet: they jump less when a foot is hidden.
                 let middle = predicted.motion.y - predicted.height / 2.0;
+                self.heights.push(predicted.height);
                 self.dx.push(seen.x - predicted.motion.x);
                 self.dy.push(seen.y - seen.height / 2.0 - middle);
             }
         }
-        (robust_centre(&mut self.dx, trust), robust_centre(&mut self.dy, trust))
+        if self.heights.len() < LEAST_PAIRS {
+            return (0.0, 0.0);
+        }
+        let least = LEAST_JERK * median(&mut self.heights);
+        let jerk = |values: &mut [f32]| robust_centre(values, trust, least);
+        (jerk(&mut self.dx), jerk(&mut self.dy))
     }
 }
 
-/// The median if it stands out from the spread of the values, else zero.
-fn robust_centre(values: &mut [f32], trust: f32) -> f32 {
-    if values.len() < LEAST_PAIRS {
-        return 0.0;
-    }
+/// The median if it stands out from the spread of the values and from `least`, else zero.
+fn robust_centre(values: &mut [f32], trust: f32, least: f32) -> f32 {
     let n = values.len();
     let centre = median(values);
     for value in values.iter_mut() {
         *value = (*value - centre).abs();
     }
-    // 1.48 times the median deviation is a normal distribution's standard deviation.
+    // 1.48 times the median deviation is a normal distribution's standard deviation, and the error of
+    // its median is 1.25 times that of its mean.
     let error = 1.48 * 1.25 * median(values) / (n as f32).sqrt();
-    if centre.abs() > trust * error { centre } else { 0.0 }
+    if centre.abs() > (trust * error).max(least) { centre } else { 0.0 }
 }
 
+/// The mean of the two middle values of an even number, so that a mirror mirrors it.
 fn median(values: &mut [f32]) -> f32 {
     let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f32::total_cmp).1
+    let even = values.len().is_multiple_of(2);
+    let (below, upper, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
+    let upper = *upper;
+    match below.iter().copied().max_by(f32::total_cmp) {
+        Some(lower) if even => (lower + upper) / 2.0,
+        _ => upper,
+    }
 }

@@ -76,7 +76,7 @@ impl Tracker {
     /// starts a track. Tracks that are over are moved to `ended`.
     pub fn step(
         &mut self,
-        at_us: i64,
+        (at_us, interval_s): (i64, f32),
         sequence: i64,
         observations: &[Observation],
         birth_score: f32,
@@ -87,7 +87,7 @@ impl Tracker {
         self.predictions.clear();
         self.predictions.extend(self.tracks.iter().map(|track| track.predict(at_us, settings)));
         let shift = self.follow_camera(at_us, observations);
-        self.associate(at_us, observations);
+        self.associate(at_us, interval_s, observations);
         for (index, track) in self.tracks.iter_mut().enumerate() {
             track.motion.x += shift.0;
             track.motion.y += shift.1;
@@ -115,24 +115,31 @@ impl Tracker {
 
     /// The stages: people and confident detections, people just seen and doubtful detections,
     /// tracks that are no people yet, and a wide search for everyone who is left.
-    fn associate(&mut self, at_us: i64, observations: &[Observation]) {
+    fn associate(&mut self, at_us: i64, interval_s: f32, observations: &[Observation]) {
         let (settings, tracks) = (&self.settings, &self.tracks);
         let confident = |seen: &Observation| seen.score >= settings.high_score;
         let doubtful = |seen: &Observation| seen.score >= LOW_SCORE && !confident(seen);
         let person = |i: usize| tracks[i].stage == Stage::Confirmed;
         let recent = |i: usize| person(i) && tracks[i].unseen_s(at_us) <= DOUBTFUL_STAGE_S;
+        let unforeseen = settings.swerve * interval_s.clamp(0.0, 1.0);
+        let noise = settings.position_noise;
+        let fair_variance = noise * noise + unforeseen * unforeseen;
         let strict = |gate: f32| Strictness {
             gate,
+            fair_variance,
             overlap_weight: settings.overlap_weight,
             spread_weight: settings.spread_weight,
         };
         let loose = Strictness {
             gate: settings.loose_gate,
+            fair_variance,
             overlap_weight: settings.overlap_weight * LOOSE_OVERLAP,
             spread_weight: settings.spread_weight * LOOSE_SPREAD,
         };
         self.matcher.start(tracks.len(), observations.len());
-        let mut stage = |strictness, admit_track: &dyn Fn(usize) -> bool, admit: &dyn Fn(&Observation) -> bool| {
+        let mut stage = |strictness,
+                         admit_track: &dyn Fn(usize) -> bool,
+                         admit: &dyn Fn(&Observation) -> bool| {
             let predictions = &self.predictions;
             self.matcher.stage(predictions, observations, strictness, settings, admit_track, admit);
         };

@@ -118,6 +118,13 @@ impl Motion {
         }
     }
 
+    /// Whether all numbers are numbers and the covariance is one.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Self { x, y, vx, vy, variance, covariance, speed_variance } = *self;
+        [x, y, vx, vy, covariance].iter().all(|v| v.abs() < 1e9)
+            && [variance, speed_variance].iter().all(|v| (0.0..1e9).contains(v))
+    }
+
     /// Scales positions when the frame's size changes.
     pub fn rescale(&mut self, sx: f32, sy: f32) {
         self.x *= sx;

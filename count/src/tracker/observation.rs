@@ -67,7 +67,12 @@ fn is_sound(b: &BoundingBox, width: f32, height: f32) -> bool {
 
 /// Puts the sound boxes of a frame into `out`, best score first, in an order that does not depend
 /// on theirs.
-pub fn observe(boxes: &[BoundingBox], width: i32, height: i32, out: &mut Vec<Observation>) -> Refused {
+pub fn observe(
+    boxes: &[BoundingBox],
+    width: i32,
+    height: i32,
+    out: &mut Vec<Observation>,
+) -> Refused {
     out.clear();
     let (width, height) = (width as f32, height as f32);
     for b in boxes.iter().filter(|b| is_sound(b, width, height)) {

@@ -9,6 +9,7 @@ use super::start_motion;
 use crate::path::Path;
 use crate::settings::TrackerSettings;
 use crate::smoothing::{PathPoint, Sample, Smoother};
+use crate::snapshot::{Shift, sixteenths};
 
 /// Sightings that make a track a person. What happened before is kept and counted then.
 const CONFIRMED_AT_FRAMES: i32 = 2;
@@ -48,7 +49,8 @@ pub struct Track {
     pub frames: i32,
     /// Sum of the scores.
     pub score_sum: f32,
-    /// The last detection, for drawing.
+    /// The last detection, for drawing only: a restored track has its expected box instead.
+    #[serde(skip)]
     pub seen: SeenBox,
     /// Sightings not yet decided.
     pub smoother: Smoother,
@@ -59,7 +61,7 @@ pub struct Track {
 }
 
 /// A box as it was detected, in pixels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SeenBox {
     /// Left edge.
     pub x1: f32,
@@ -182,13 +184,55 @@ impl Track {
         self.log_width += sx.ln();
         self.smoother.rescale(sx, sy);
         if let Some(point) = &mut self.last_point {
-            point.x *= sx;
-            point.y *= sy;
-            point.height *= sy;
+            point.x = sixteenths::nearest(point.x * sx);
+            point.y = sixteenths::nearest(point.y * sy);
+            point.height = sixteenths::nearest(point.height * sy);
         }
-        self.seen.x1 *= sx;
-        self.seen.x2 *= sx;
-        self.seen.y1 *= sy;
-        self.seen.y2 *= sy;
+        let SeenBox { x1, y1, x2, y2, .. } = &mut self.seen;
+        for (edge, scale) in [(x1, sx), (y1, sy), (x2, sx), (y2, sy)] {
+            *edge *= scale;
+        }
+    }
+
+    pub(crate) fn shift(&mut self, by: Shift) {
+        by.time(&mut self.started_us);
+        by.time(&mut self.seen_us);
+        self.smoother.shift(by);
+        self.path.shift(by);
+        if let Some(point) = &mut self.last_point {
+            by.time(&mut point.at_us);
+            by.sequence(&mut point.sequence);
+        }
+    }
+
+    /// Puts the expected box where the last detection is not known.
+    pub(crate) fn expect_box(&mut self) {
+        let expected = Observation {
+            x: self.motion.x,
+            y: self.motion.y,
+            width: self.log_width.exp(),
+            height: self.log_height.exp(),
+            score: self.mean_score(),
+            class: self.class,
+        };
+        self.seen = SeenBox::of(&expected);
+    }
+
+    /// Whether this can be a track: what a garbled snapshot holds mostly is not.
+    pub(crate) fn is_sound(&self) -> bool {
+        let point = self.last_point.iter();
+        let sizes = [self.log_height, self.log_width];
+        self.started_us >= 0
+            && self.seen_us >= self.started_us
+            && (1..1 << 30).contains(&self.frames)
+            && self.score_sum.is_finite()
+            && self.motion.is_sound()
+            && sizes.iter().all(|size| (-20.0..20.0).contains(size))
+            && self.smoother.is_sound(self.seen_us)
+            && self.path.is_sound(self.seen_us)
+            && point.into_iter().all(|point| {
+                let px = [point.x, point.y, point.height];
+                (0..=self.seen_us).contains(&point.at_us) && px.iter().all(|v| v.is_finite())
+            })
     }
 }

@@ -42,7 +42,8 @@ impl LineSpec {
 
 /// Reads the lines of one sequence; a sequence that the file does not know has none.
 pub fn read_lines(path: &Path, sequence: &str) -> Result<Vec<LineSpec>, EvalError> {
-    let parsed: Result<BTreeMap<String, Vec<LineSpec>>, _> = serde_json::from_str(&read_text(path)?);
+    let parsed: Result<BTreeMap<String, Vec<LineSpec>>, _> =
+        serde_json::from_str(&read_text(path)?);
     let mut all = parsed.map_err(|error| EvalError::Content {
         path: path.to_owned(),
         message: error.to_string(),

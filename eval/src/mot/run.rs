@@ -53,7 +53,8 @@ pub fn run_mot(options: &MotOptions) -> Result<MotReport, EvalError> {
     let plain: Vec<Line> = specs.iter().map(LineSpec::line).collect();
     let mut lines = plain.clone();
     if let Some(px) = options.jitter_px {
-        let both_ways = plain.iter().flat_map(|line| [-px, px].map(|px| shifted(line, px, &sequence)));
+        let both_ways =
+            plain.iter().flat_map(|line| [-px, px].map(|px| shifted(line, px, &sequence)));
         lines.extend(both_ways);
     }
     let settings = TrackerSettings::default();
@@ -197,7 +198,11 @@ pub fn replay(
         let (width, height) = (t.x2 - t.x1, t.y2 - t.y1);
         let (id, score) = (t.track, t.score);
         // Writing to a string cannot fail.
-        let _ = writeln!(run.tracks, "{frame},{id},{:.2},{:.2},{width:.2},{height:.2},{score:.3},-1,-1,-1", t.x1, t.y1);
+        let _ = writeln!(
+            run.tracks,
+            "{frame},{id},{:.2},{:.2},{width:.2},{height:.2},{score:.3},-1,-1,-1",
+            t.x1, t.y1
+        );
     }
     run
 }

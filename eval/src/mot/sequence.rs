@@ -90,7 +90,8 @@ pub fn read_sequence(folder: &Path) -> Result<Sequence, EvalError> {
     };
     let number = |key: &str| {
         let text = value(key)?;
-        let number: f64 = text.parse().map_err(|_| content(format!("`{key}={text}` is no number")))?;
+        let number: f64 =
+            text.parse().map_err(|_| content(format!("`{key}={text}` is no number")))?;
         if number > 0.0 && number < 1e6 {
             Ok(number)
         } else {
@@ -133,7 +134,8 @@ fn read_rows(path: &Path, keep: impl Fn(&[f64]) -> bool) -> Result<Vec<Row>, Eva
             line: index + 1,
             message: message.to_owned(),
         };
-        let columns: Result<Vec<f64>, _> = line.split(',').map(|cell| cell.trim().parse()).collect();
+        let columns: Result<Vec<f64>, _> =
+            line.split(',').map(|cell| cell.trim().parse()).collect();
         let columns = columns.map_err(|_| format("not numbers with commas between them"))?;
         if columns.len() < 7 {
             return Err(format("fewer than 7 columns: frame,id,x,y,width,height,score"));

@@ -1,0 +1,108 @@
+//! What must not matter to the tracker: the order of boxes, a mirror, people far away.
+
+mod support;
+
+use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
+use headcount_schemas::events::{BoundingBox, DetectionSet};
+use proptest::prelude::*;
+use support::*;
+
+fn changed(
+    sets: &[DetectionSet],
+    mut change: impl FnMut(&mut Vec<BoundingBox>),
+) -> Vec<DetectionSet> {
+    let mut sets = sets.to_vec();
+    sets.iter_mut().for_each(|set| change(&mut set.boxes));
+    sets
+}
+
+/// First and last sighting and number of sightings of every track, in order.
+fn tracks(events: &[CountEvent]) -> Vec<(i64, i64, i32)> {
+    let track = |event: &CountEvent| match event {
+        CountEvent::Track(t) => Some((t.started_us, t.ended_us, t.frames)),
+        _ => None,
+    };
+    let mut tracks: Vec<_> = events.iter().filter_map(track).collect();
+    tracks.sort_unstable();
+    tracks
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn the_order_of_boxes_changes_nothing(seed in 0u64..1000) {
+        let sets = crowd(15, 15, 10, seed);
+        let mut dice = Dice::new(seed + 1);
+        let shuffled = changed(&sets, |boxes| {
+            for i in (1..boxes.len()).rev() {
+                boxes.swap(i, (dice.next() * (i + 1) as f32) as usize);
+            }
+        });
+        prop_assert_eq!(run(&mut counter(), &shuffled), run(&mut counter(), &sets));
+    }
+
+    #[test]
+    fn a_mirror_swaps_in_and_out_and_changes_no_track(seed in 0u64..1000) {
+        // Positions on a grid, so that mirroring loses no digits.
+        let round = |v: f32| (v * 8.0).round() / 8.0;
+        let sets = changed(&crowd(15, 15, 10, seed), |boxes| {
+            for b in boxes {
+                (b.x1, b.y1, b.x2, b.y2) = (round(b.x1), round(b.y1), round(b.x2), round(b.y2));
+            }
+        });
+        let width = WIDTH as f32;
+        let mirrored = changed(&sets, |boxes| {
+            for b in boxes {
+                (b.x1, b.x2) = (width - b.x2, width - b.x1);
+            }
+        });
+        let (here, there) = (run(&mut counter(), &sets), run(&mut counter(), &mirrored));
+        prop_assert_eq!(tracks(&there), tracks(&here));
+        let (inwards, outwards) = crossings(&here, "middle");
+        prop_assert_eq!(crossings(&there, "middle"), (outwards, inwards));
+        prop_assert_eq!(crossings(&there, "low"), crossings(&here, "low"));
+    }
+
+    #[test]
+    fn people_far_away_change_nothing(seed in 0u64..1000) {
+        // Three people walk in the left quarter of a wide picture; somebody stands at its right edge.
+        // (From five people on, all of them together tell how the camera moved.)
+        let wide = |sets: &[DetectionSet]| -> Vec<DetectionSet> {
+            sets.iter().map(|set| DetectionSet { width: 4 * WIDTH, ..set.clone() }).collect()
+        };
+        let sets = wide(&crowd(3, 15, 10, seed));
+        let crowded = changed(&sets, |boxes| boxes.push(person(4900.0, 600.0, 120.0, 0.9)));
+        let (alone, together) = (run(&mut counter(), &sets), run(&mut counter(), &crowded));
+        prop_assert_eq!(crossings(&together, "low"), crossings(&alone, "low"));
+        let mut with_one_more = tracks(&alone);
+        with_one_more.push((START_US, START_US + 149 * SECOND / 10, 150));
+        with_one_more.sort_unstable();
+        prop_assert_eq!(tracks(&together), with_one_more);
+    }
+}
+
+/// The same people at several frame rates cross the lines equally often.
+#[test]
+fn the_frame_rate_hardly_matters() {
+    let sets: Vec<DetectionSet> = crowd(8, 60, 30, 11);
+    let total = |every: usize| {
+        let mut kept: Vec<DetectionSet> = sets.iter().step_by(every).cloned().collect();
+        for (set, sequence) in kept.iter_mut().zip(0..) {
+            set.sequence = sequence;
+        }
+        let mut counter = CameraCounter::new(&config(), TrackerSettings::default());
+        let events = run(&mut counter, &kept);
+        let (inwards, outwards) = crossings(&events, "middle");
+        inwards + outwards
+    };
+    let full = total(1);
+    assert!(full > 10);
+    for every in [2, 3, 6] {
+        assert!(
+            total(every).abs_diff(full) * 20 <= full,
+            "every {every}: {} of {full}",
+            total(every)
+        );
+    }
+}
