@@ -70,7 +70,9 @@ fn count_slowly(line: ((i32, i32), (i32, i32)), way: &[(i32, i32)]) -> (i64, i64
     let (mut inwards, mut outwards, mut open) = (0, 0, 0i64);
     for pair in way.windows(2) {
         let (p, q) = (pair[0], pair[1]);
-        let meets = side(a, b, p) != side(a, b, q) && side(p, q, a) != side(p, q, b);
+        // Looked at from the left: a way through an end exactly is the same there and back.
+        let (l, r) = if side(a, b, q) { (p, q) } else { (q, p) };
+        let meets = side(a, b, p) != side(a, b, q) && side(l, r, a) != side(l, r, b);
         if meets {
             open += if side(a, b, q) { 1 } else { -1 };
         }
