@@ -4,7 +4,7 @@
 DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 
-.PHONY: help setup build test lint demo doctor bench clean
+.PHONY: help setup build test lint demo doctor bench bench-core clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -12,6 +12,7 @@ help:
 	@echo "make setup   bring what is needed to build and test"
 	@echo "make doctor  say what is found on this machine"
 	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
+	@echo "make bench-core  counting beside a pipeline in Python, and the tracker alone"
 
 setup:
 	@scripts/setup
@@ -45,6 +46,22 @@ bench: setup
 	cargo build --release
 	target/release/headcount bench pipeline "$(DATA)/clips/one_by_one_768x432_10fps.mp4" \
 		--model "$(DATA)/models/yolox_nano_416x416.onnx"
+
+# Python with the yardstick's pinned packages, apart from that of the tests. It lies beside the test data.
+BENCH_VENV := .local/bench-venv
+YARDSTICK := $(or $(HEADCOUNT_YARDSTICK),../shared/bench/supervision_pipeline.py)
+
+$(BENCH_VENV)/.requirements: bench/requirements.txt
+	python3 -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r $<
+	cp $< $@
+
+# The network with free sides: the yardstick gives it squares, as it does to the one with fixed sides.
+bench-core: setup $(BENCH_VENV)/.requirements
+	cargo build --release
+	target/release/headcount bench core --clips "$(DATA)/clips" --truth "$(DATA)/clips/line-counts.json" \
+		--model "$(DATA)/models/yolox_nano_dynamic_hw.onnx" \
+		--python $(BENCH_VENV)/bin/python --script "$(YARDSTICK)"
 
 clean:
 	rm -rf out .local/postgres

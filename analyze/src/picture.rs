@@ -87,9 +87,10 @@ pub fn draw_events(
             summary.look_at(&picture, frames);
         }
     }
-    let (model, tracker) = tally.tracks().first().map_or_else(Default::default, |track| {
-        (track.model.clone(), track.tracker.clone())
-    });
+    let (model, tracker) = tally
+        .tracks()
+        .first()
+        .map_or_else(Default::default, |track| (track.model.clone(), track.tracker.clone()));
     let report = Report {
         video: camera.source.url.clone(),
         width: info.width,

@@ -12,7 +12,7 @@ use headcount_schemas::topic::Retention;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -69,6 +69,8 @@ struct Inner {
     /// Answers questions about topics and groups, one connection for all.
     metadata: BaseConsumer,
     partition_counts: Mutex<HashMap<String, i32>>,
+    /// One connection for each group that is asked about; they are as few as the stages.
+    askers: Mutex<HashMap<String, Arc<BaseConsumer>>>,
 }
 
 impl KafkaBus {
@@ -97,7 +99,12 @@ impl KafkaBus {
         metadata.fetch_metadata(None, Duration::from_secs(3)).map_err(|error| {
             BusError::Unreachable { brokers: config.brokers.clone(), reason: error.to_string() }
         })?;
-        let inner = Inner { config, metadata, partition_counts: Mutex::default() };
+        let inner = Inner {
+            config,
+            metadata,
+            partition_counts: Mutex::default(),
+            askers: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -112,6 +119,19 @@ impl KafkaBus {
 }
 
 impl Inner {
+    /// A client that may ask what `group` has committed, without joining it.
+    fn asker(&self, group: &str) -> Result<Arc<BaseConsumer>, BusError> {
+        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = askers.get(group) {
+            return Ok(asker.clone());
+        }
+        let asker: BaseConsumer =
+            client(&self.config).set("group.id", group).create().map_err(other)?;
+        let asker = Arc::new(asker);
+        askers.insert(group.to_owned(), asker.clone());
+        Ok(asker)
+    }
+
     fn partitions(&self, topic: &str) -> Result<i32, BusError> {
         let known = || self.partition_counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = known().get(topic) {
@@ -154,6 +174,26 @@ fn other(error: KafkaError) -> BusError {
             | RDKafkaErrorCode::UnknownMemberId),
         ) => BusError::Fenced(code.to_string()),
         _ => BusError::Other(error.to_string()),
+    }
+}
+
+/// Asks again while a partition has no leader: for a moment after it was made, or after its
+/// broker has gone. Blocks.
+fn with_leader<T>(ask: impl Fn() -> KafkaResult<T>) -> Result<T, BusError> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        let error = match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let leaderless = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+        );
+        if !leaderless || Instant::now() > deadline {
+            return Err(other(error));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -245,7 +285,7 @@ impl Bus for KafkaBus {
         blocking(move || {
             let query =
                 |number| bus.inner.metadata.fetch_watermarks(&topic, number, REQUEST_TIMEOUT);
-            (0..bus.partitions(&topic)?).map(|number| query(number).map_err(other)).collect()
+            (0..bus.partitions(&topic)?).map(|number| with_leader(|| query(number))).collect()
         })
         .await
     }
@@ -263,11 +303,10 @@ impl Bus for KafkaBus {
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError> {
         let (bus, group, topic) = (self.clone(), group.to_owned(), topic.to_owned());
         blocking(move || {
-            let asker: BaseConsumer =
-                client(&bus.inner.config).set("group.id", &group).create().map_err(other)?;
+            let asker = bus.inner.asker(&group)?;
             let mut list = TopicPartitionList::new();
             list.add_partition_range(&topic, 0, bus.partitions(&topic)? - 1);
-            let committed = asker.committed_offsets(list, REQUEST_TIMEOUT).map_err(other)?;
+            let committed = patiently(|| asker.committed_offsets(list.clone(), REQUEST_TIMEOUT))?;
             let found = committed.elements().into_iter().filter_map(|element| {
                 let Offset::Offset(offset) = element.offset() else { return None };
                 Some((TopicPartition::new(element.topic(), element.partition()), offset))
@@ -275,6 +314,31 @@ impl Bus for KafkaBus {
             Ok(found.collect())
         })
         .await
+    }
+}
+
+/// Repeats a question whose answer is on its way: a group's coordinator that is being elected, loaded or
+/// looked for.
+fn patiently<T>(ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, BusError> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        match ask() {
+            Err(error)
+                if Instant::now() < deadline
+                    && matches!(
+                        error.rdkafka_error_code(),
+                        Some(
+                            RDKafkaErrorCode::NotCoordinator
+                                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                                | RDKafkaErrorCode::CoordinatorNotAvailable
+                                | RDKafkaErrorCode::WaitingForCoordinator
+                        )
+                    ) =>
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer.map_err(other),
+        }
     }
 }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{
-    ConsumerLoop, Effect, Handler, Limits, StageError,
-};
+use headcount_bus::consumer_loop::{ConsumerLoop, Effect, Handler, Limits, StageError};
 use headcount_bus::dead_letter::Refused;
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::memory::MemoryBus;

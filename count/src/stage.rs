@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{
-    self, ConsumerLoop, Effect, Handler, Limits, Outcome, Refused, StageError,
-};
+use headcount_bus::consumer_loop::{self, ConsumerLoop, Effect, Handler, Limits, StageError};
+use headcount_bus::dead_letter::{self, Refused};
 use headcount_bus::supervise::supervise;
 use headcount_bus::table::Table;
 use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};
@@ -297,29 +296,30 @@ impl Handler for CountHandler {
         &mut self,
         batch: Vec<(Record, DetectionSet)>,
         _: &Offsets,
-    ) -> Result<Outcome, StageError> {
+    ) -> Result<Vec<OutRecord>, StageError> {
         self.await_configuration(&batch).await?;
-        let mut outcome = Outcome::default();
+        let (mut outputs, mut refused) = (Vec::new(), Vec::new());
         let mut changed: BTreeMap<(TopicPartition, String), ()> = BTreeMap::new();
         let mut events = Vec::new();
         for (record, set) in batch {
             let Some(update) = self.count(&record, &set, &mut events) else {
                 let limit = self.config.max_cameras;
                 let reason = Refused(format!("more than {limit} cameras on one instance"));
-                outcome.refused.push((record, reason));
+                refused.push((record, reason));
                 continue;
             };
             report(&update);
             changed.insert((record.source, set.camera_key().to_string()), ());
             for event in events.drain(..) {
-                outcome.outputs.push(to_record(&self.topics, &event)?);
+                outputs.push(to_record(&self.topics, &event)?);
             }
         }
         for (source, key) in changed.into_keys() {
-            outcome.outputs.extend(self.state_record(&source, &key)?);
+            outputs.extend(self.state_record(&source, &key)?);
         }
+        outputs.extend(dead_letter::bury("count", &self.topics, &refused)?);
         self.report_cameras();
-        Ok(outcome)
+        Ok(outputs)
     }
 }
 

@@ -25,8 +25,8 @@ pub mod pool;
 pub mod prepare;
 pub mod resolve;
 pub mod runtime;
-pub mod store;
 pub mod stage;
+pub mod store;
 
 pub use detector::{DetectError, Detector, DetectorSettings, Timings};
 pub use hog::HogDetector;

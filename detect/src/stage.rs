@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{
-    self, ConsumerLoop, Effect, Handler, Limits, StageError,
-};
+use headcount_bus::consumer_loop::{self, ConsumerLoop, Effect, Handler, Limits, StageError};
 use headcount_bus::dead_letter::Refused;
 use headcount_bus::supervise::supervise;
 use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};

@@ -1,7 +1,7 @@
 //! From pixels to counts on clips that a person has counted.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headcount_analyze::{AnalyzeError, Coords, Report, Request, analyze};
 use headcount_detect::{DetectorSettings, ModelChoice};
@@ -81,19 +81,27 @@ pub struct ClipsReport {
 
 /// A line in pixels of the clip, and the true counts on it.
 #[derive(Debug, Clone, PartialEq)]
-struct Truth {
-    clip: String,
-    line_px: [f64; 4],
-    inwards: i64,
-    outwards: i64,
+pub struct Truth {
+    /// File name.
+    pub clip: String,
+    /// `x1, y1, x2, y2`.
+    pub line_px: [f64; 4],
+    /// True count inwards.
+    pub inwards: i64,
+    /// True count outwards.
+    pub outwards: i64,
+}
+
+/// Reads a truth file: every clip with its line and counts.
+pub fn read_truth(path: &Path) -> Result<Vec<Truth>, ClipsError> {
+    let refused = |reason: String| ClipsError::Truth { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    parse(&text).map_err(refused)
 }
 
 /// Analyses every clip of the truth file and compares.
 pub fn run_clips(options: &ClipsOptions) -> Result<ClipsReport, ClipsError> {
-    let refused = |reason: String| ClipsError::Truth { path: options.truth.clone(), reason };
-    let text =
-        std::fs::read_to_string(&options.truth).map_err(|error| refused(error.to_string()))?;
-    let truths = parse(&text).map_err(refused)?;
+    let truths = read_truth(&options.truth)?;
     let clips =
         truths.iter().map(|truth| measure(options, truth)).collect::<Result<Vec<_>, _>>()?;
     let wrong: i64 = clips.iter().map(|clip| clip.error).sum();

@@ -52,7 +52,9 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
     }
     match args.json.as_deref() {
         // What the report says of a damaged clip must not be lost.
-        _ if args.quiet => report.warnings.iter().for_each(|warning| eprintln!("headcount: {warning}")),
+        _ if args.quiet => {
+            report.warnings.iter().for_each(|warning| eprintln!("headcount: {warning}"))
+        }
         Some("-") => eprint!("{report}"),
         _ => print!("{report}"),
     }

@@ -49,7 +49,10 @@ async fn core(args: BenchCoreArgs) -> Result<ExitCode, Failure> {
 
 /// This program. A model that is a file is named in full, as its processes may run elsewhere.
 fn program(model: Option<&Path>) -> anyhow::Result<Program> {
-    let model = model.map(|model| if model.exists() { std::path::absolute(model) } else { Ok(model.to_owned()) });
+    let model =
+        model.map(
+            |model| if model.exists() { std::path::absolute(model) } else { Ok(model.to_owned()) },
+        );
     Ok(Program {
         path: std::env::current_exe().context("the file of this program")?,
         model: model.transpose()?,

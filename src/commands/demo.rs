@@ -103,10 +103,13 @@ fn find_clip() -> anyhow::Result<PathBuf> {
     let listed = Command::new("dpkg-query").args(["-L", "opencv-doc"]).output();
     let listed = listed.map(|listed| String::from_utf8_lossy(&listed.stdout).into_owned());
     let paths = listed.unwrap_or_default();
-    let found = paths.lines().map(Path::new).find(|path| path.ends_with(CLIP_NAME) && path.is_file());
+    let found =
+        paths.lines().map(Path::new).find(|path| path.ends_with(CLIP_NAME) && path.is_file());
     match found {
         Some(found) => Ok(found.to_owned()),
-        None => bail!("no {CLIP_NAME}: install Debian's opencv-doc (`make setup` does), or give --clip"),
+        None => {
+            bail!("no {CLIP_NAME}: install Debian's opencv-doc (`make setup` does), or give --clip")
+        }
     }
 }
 
@@ -114,7 +117,8 @@ fn find_clip() -> anyhow::Result<PathBuf> {
 fn camera(clip: &Path, realtime: bool) -> anyhow::Result<CameraConfig> {
     let at = |x, y| Point { x, y };
     let clip = std::path::absolute(clip)?;
-    let mut camera = CameraConfig::new(CameraKey::new("default", "square")?, clip.to_string_lossy());
+    let mut camera =
+        CameraConfig::new(CameraKey::new("default", "square")?, clip.to_string_lossy());
     camera.name = "Square".to_owned();
     camera.source.realtime = realtime;
     camera.lines.push(Line::new("west", at(0.198, 0.25), at(0.198, 0.555)));
@@ -212,7 +216,9 @@ impl Watch {
     }
 
     async fn ask_api(&self) -> anyhow::Result<()> {
-        for path in ["/api/v1/cameras/square/counting?limit=3", "/api/v1/cameras/square/analytics?limit=2"] {
+        for path in
+            ["/api/v1/cameras/square/counting?limit=3", "/api/v1/cameras/square/analytics?limit=2"]
+        {
             let url = format!("{}{path}", self.api);
             let asked = url.clone();
             let ask = move || ureq::get(&asked).call()?.body_mut().read_to_string();

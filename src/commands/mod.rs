@@ -52,7 +52,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Doctor => return doctor::run(&loaded).await,
         _ => {}
     }
-    telemetry::start_logs(&loaded.config.log).map_err(|error| Failure::Usage(format!("{error:#}")))?;
+    telemetry::start_logs(&loaded.config.log)
+        .map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let shutdown = signals::shutdown_on_signal().context("signals")?;
     match cli.command {
         Command::Ingest => pipeline::run(&loaded, Stages::INGEST, shutdown).await?,

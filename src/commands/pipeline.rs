@@ -43,14 +43,19 @@ impl Stages {
 }
 
 /// Runs stages until `shutdown`, or until one of them fails: then all stop.
-pub async fn run(loaded: &Loaded, stages: Stages, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    loaded: &Loaded,
+    stages: Stages,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let mut loaded = loaded.clone();
     let metrics = telemetry::start_metrics()?;
     if loaded.config.bus.kind == BusKind::Memory && stages != Stages::ALL {
         anyhow::bail!("bus.kind = \"memory\" works within one process only: use `headcount up`");
     }
     // Kept until the end: dropping it stops the server.
-    let _private = if stages == Stages::ALL { private_database(&mut loaded.config).await? } else { None };
+    let _private =
+        if stages == Stages::ALL { private_database(&mut loaded.config).await? } else { None };
     let bus = if stages.need_bus() {
         let bus = stores::bus(&loaded.config).await?;
         stores::ensure_topics(&*bus, &loaded.config).await?;
@@ -96,7 +101,8 @@ pub async fn run_on(
         });
     }
     if stages.need_database() {
-        start_database_stages(config, stages, &bus, &names, metrics, &shutdown, &mut running).await?;
+        start_database_stages(config, stages, &bus, &names, metrics, &shutdown, &mut running)
+            .await?;
     }
     if let Some(bus) = bus {
         start_stream_stages(loaded, stages, bus, &names, &shutdown, &mut running);
@@ -159,14 +165,24 @@ fn start_stream_stages(
     let instance = || config.instance.clone();
     if stages.count {
         let (bus, names) = (bus.clone(), names.clone());
-        let stage =
-            headcount_count::stage::run(bus, names, config.count.clone(), instance(), shutdown.clone());
+        let stage = headcount_count::stage::run(
+            bus,
+            names,
+            config.count.clone(),
+            instance(),
+            shutdown.clone(),
+        );
         running.spawn(async move { ("count", stage.await.map_err(Into::into)) });
     }
     if stages.detect {
         let (bus, names) = (bus.clone(), names.clone());
-        let stage =
-            headcount_detect::stage::run(bus, names, config.detect.clone(), instance(), shutdown.clone());
+        let stage = headcount_detect::stage::run(
+            bus,
+            names,
+            config.detect.clone(),
+            instance(),
+            shutdown.clone(),
+        );
         running.spawn(async move { ("detect", stage.await.map_err(Into::into)) });
     }
     if stages.ingest {

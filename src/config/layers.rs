@@ -160,7 +160,7 @@ pub(super) fn deserialize<T: serde::de::DeserializeOwned>(
 
 /// Removes what `path` (`a.b[2].c`) names. False when there is nothing to remove.
 fn remove(value: &mut Value, path: &str) -> bool {
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     let Some((parent, key)) = pointer.rsplit_once('/') else { return false };
     match value.pointer_mut(parent) {
         Some(Value::Object(map)) => map.remove(key).is_some(),
@@ -228,8 +228,11 @@ mod tests {
     fn flags_win_over_environment_over_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("headcount.toml");
-        std::fs::write(&file, "[kafka]\nbrokers = \"file:1\"\n[topics]\nprefix = \"file.\"\npartitions = 3\n")
-            .expect("written");
+        std::fs::write(
+            &file,
+            "[kafka]\nbrokers = \"file:1\"\n[topics]\nprefix = \"file.\"\npartitions = 3\n",
+        )
+        .expect("written");
         let env = [
             ("HEADCOUNT_KAFKA__BROKERS", "env:2"),
             ("HEADCOUNT_TOPICS__PREFIX", "env."),

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use headcount_schemas::Topic;
-use headcount_schemas::events::{CameraHealth, CameraStatus, Crossing, DeadLetter, Track};
+use headcount_schemas::events::{
+    CameraHealth, CameraStatus, Crossing, DeadLetter, Frame, FrameKind, Track,
+};
 use serde_json::Value;
 
 use crate::harness::{Pipeline, headcount, test_data, wait_until};
@@ -196,6 +198,64 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert!(answer.to_string().contains("\"line\""), "{answer}");
     for stage in stages {
+        stage.terminate();
+    }
+}
+
+/// Killed in the middle, `ingest` goes on at the frame after the last one on the topic, `detect` repeats itself
+/// at most, and the counts are those of `analyze`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_ingest_and_detect_changes_no_count() {
+    let Some(data) = test_data() else { return };
+    let clip = &CLIPS[2];
+    let pipeline = Pipeline::shared("resume").await;
+    let config = pipeline.dir.path().join("headcount.toml");
+    std::fs::write(&config, clip.toml(&data)).unwrap();
+    let model = data.join(MODEL);
+    let start = |stage: &str| {
+        let mut command = pipeline.command(stage);
+        command.env("HEADCOUNT_CONFIG", &config).env("HEADCOUNT_DETECT__MODEL", &model);
+        command.env("HEADCOUNT_INGEST__EXIT_WHEN_DONE", "true");
+        command.env("HEADCOUNT_INGEST__MAX_AHEAD_RECORDS", "32");
+        crate::harness::Stage::start(stage, &mut command, pipeline.dir.path())
+    };
+    let count = start("count");
+    let mut detect = start("detect");
+    let mut ingest = start("ingest");
+    for frames in [60, 150] {
+        wait_until("frames are detected", Duration::from_secs(90), async || {
+            pipeline.records(Topic::Detections).await.len() >= frames
+        })
+        .await;
+        ingest.kill();
+        detect.kill();
+        detect = start("detect");
+        ingest = start("ingest");
+    }
+    assert!(ingest.wait(Duration::from_secs(120)).success(), "{}", ingest.log());
+    wait_until("every frame is counted", Duration::from_secs(90), async || {
+        pipeline.is_consumed("detect", Topic::Frames).await
+            && pipeline.is_consumed("count", Topic::Detections).await
+    })
+    .await;
+    let frames: Vec<Frame> = pipeline.events().await;
+    let numbers: Vec<i64> = frames.iter().map(|frame| frame.sequence).collect();
+    assert_eq!(numbers, (0..numbers.len() as i64).collect::<Vec<_>>(), "no gap, no repetition");
+    assert_eq!(frames.last().map(|frame| frame.kind), Some(FrameKind::End));
+    let report = clip.analyze(&data);
+    assert_eq!(report["frames"].as_i64().unwrap(), numbers.len() as i64 - 1);
+    let mut crossings: Vec<(i64, i64)> = pipeline
+        .events::<Crossing>()
+        .await
+        .iter()
+        .map(|crossing| (crossing.sequence, crossing.track))
+        .collect();
+    crossings.sort();
+    let mut expected: Vec<(i64, i64)> =
+        rows_of_report(&report).iter().map(|row| (row.2, row.4)).collect();
+    expected.sort();
+    assert_eq!(crossings, expected);
+    for stage in [detect, count] {
         stage.terminate();
     }
 }

@@ -1,10 +1,10 @@
 //! Things are killed in the middle, and the counts are those of a run that nothing disturbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headcount_bus::OutRecord;
-use headcount_count::CountEvent;
+use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_schemas::events::{
     Coverage, Crossing, DeadLetter, DetectionSet, Occupancy, Track, Visit,
 };
@@ -200,6 +200,62 @@ async fn killing_count_and_sink_changes_no_count() {
     .await;
     load.verify(&pipeline, &pool).await;
     again.terminate();
+}
+
+/// A change on the `cameras` topic takes effect without a restart, from exactly the frame on that was taken
+/// under it, also when `count` is killed in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_geometry_holds_from_its_first_frame_on() {
+    let pipeline = Pipeline::shared("geometry").await;
+    let names = pipeline.names();
+    let before = walkers::camera("door");
+    let mut after = CameraConfig { version: 2, ..before.clone() };
+    after.lines[0].name = "moved".to_owned();
+    after.lines[0].from.x = 0.3;
+    after.lines[0].to.x = 0.3;
+    let mut sets = walkers::detections(&before, FRAMES);
+    let half = sets.len() / 2;
+    sets[half..].iter_mut().for_each(|set| set.config_version = 2);
+    let mut counter = CameraCounter::new(&before, TrackerSettings::default());
+    let mut expected = Vec::new();
+    for (i, set) in sets.iter().enumerate() {
+        if i == half {
+            counter.apply_config(&after, &mut expected);
+        }
+        counter.update(set, &mut expected);
+    }
+    let expected: Vec<Crossing> = expected
+        .into_iter()
+        .filter_map(|event| match event {
+            CountEvent::Crossing(crossing) => Some(crossing),
+            _ => None,
+        })
+        .collect();
+    let lines: BTreeSet<&str> = expected.iter().map(|crossing| &crossing.line[..]).collect();
+    assert_eq!(lines, BTreeSet::from(["door", "moved"]));
+
+    let producer = pipeline.bus.producer().await.unwrap();
+    producer.send(vec![OutRecord::event(&names, &before).unwrap()]).await.unwrap();
+    producer.send(walkers::records(&names, &sets[..half / 2])).await.unwrap();
+    let count = pipeline.start("count");
+    wait_until("the first detections are counted", PATIENCE, async || {
+        pipeline.is_consumed("count", Topic::Detections).await
+            && !pipeline.records(Topic::CountState).await.is_empty()
+    })
+    .await;
+    // The new configuration is there long before the first frame that was taken under it.
+    producer.send(vec![OutRecord::event(&names, &after).unwrap()]).await.unwrap();
+    producer.send(walkers::records(&names, &sets[half / 2..half + 20])).await.unwrap();
+    count.kill();
+    let count = pipeline.start("count");
+    producer.send(walkers::records(&names, &sets[half + 20..])).await.unwrap();
+    wait_until("everything is counted", PATIENCE, async || {
+        pipeline.is_consumed("count", Topic::Detections).await
+            && pipeline.events::<Crossing>().await.len() >= expected.len()
+    })
+    .await;
+    assert_eq!(pipeline.events::<Crossing>().await, expected);
+    count.terminate();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
