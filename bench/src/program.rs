@@ -1,0 +1,123 @@
+//! The program that is measured: this one, in processes of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::BenchError;
+use crate::process::output_of;
+
+/// The `headcount` command.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its file.
+    pub path: PathBuf,
+    /// Model file, or its name in the models folder; none means the first one there.
+    pub model: Option<PathBuf>,
+}
+
+/// What `analyze` prints, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Analysed {
+    pub model: String,
+    pub frames: i64,
+    pub fps: f64,
+    pub lines: Vec<LineTotals>,
+    pub stage_ms: StageMs,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct LineTotals {
+    #[serde(rename = "in")]
+    pub inwards: i64,
+    #[serde(rename = "out")]
+    pub outwards: i64,
+}
+
+/// Mean milliseconds per picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, Deserialize)]
+pub struct StageMs {
+    /// Reading and decoding the clip.
+    pub decode: f64,
+    /// Scaling, the round trip through JPEG, and making the network's input.
+    pub prepare: f64,
+    /// The network.
+    pub infer: f64,
+    /// From its output to boxes.
+    pub postprocess: f64,
+    /// Tracking and counting.
+    pub track: f64,
+    /// Adding up.
+    pub count: f64,
+}
+
+impl StageMs {
+    /// Share of everything but decoding and inference, in percent.
+    pub fn overhead_percent(&self) -> f64 {
+        let StageMs { decode, prepare, infer, postprocess, track, count } = self;
+        let own = prepare + postprocess + track + count;
+        100.0 * own / (own + decode + infer).max(1e-9)
+    }
+}
+
+impl Program {
+    /// A command that heeds no setting of the environment but those that are given to it.
+    pub(crate) fn command(&self, subcommand: &str, config: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        let set = |name: &str| {
+            (name.starts_with("HEADCOUNT_") && name.contains("__")) || name == "DATABASE_URL"
+        };
+        for (name, _) in std::env::vars().filter(|(name, _)| set(name)) {
+            command.env_remove(name);
+        }
+        command.arg("--config").arg(config).arg(subcommand);
+        command
+    }
+
+    /// Analyses a clip with one line, `NAME=X1,Y1,X2,Y2` in the unit `coords`.
+    pub(crate) fn analyze(&self, run: &AnalyzeRun<'_>) -> Result<Analysed, BenchError> {
+        let mut command = self.command("analyze", run.config);
+        command.arg(run.clip).args(["--quiet", "--json", "-"]);
+        command.args(["--coords", run.coords, "--line", &run.line]);
+        if let Some(model) = &self.model {
+            command.arg("--model").arg(model);
+        }
+        if let Some(detectors) = run.detectors {
+            command.arg(format!("--set=detect.detectors={detectors}"));
+        }
+        let printed = output_of("analyze", command)?;
+        serde_json::from_str(&printed).map_err(|error| BenchError::Printed {
+            name: "analyze".to_owned(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// One run of `analyze`.
+pub(crate) struct AnalyzeRun<'a> {
+    pub config: &'a Path,
+    pub clip: &'a Path,
+    pub coords: &'static str,
+    pub line: String,
+    /// None: one per core.
+    pub detectors: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overhead_leaves_out_decoding_and_inference() {
+        let ms = StageMs {
+            decode: 2.0,
+            prepare: 1.0,
+            infer: 7.0,
+            postprocess: 0.5,
+            track: 0.4,
+            count: 0.1,
+        };
+        assert!((ms.overhead_percent() - 100.0 * 2.0 / 11.0).abs() < 1e-9);
+    }
+}
