@@ -13,6 +13,7 @@ pub mod config;
 pub mod counter;
 pub mod coverage;
 mod emit;
+mod frame;
 pub mod geometry;
 pub mod geometry_table;
 pub mod line;
