@@ -2,8 +2,8 @@
 //!
 //! Derived from the capture times of the pictures alone: what lies between two pictures was watched
 //! unless they are further apart than [`WATCHED_GAP_US`]. A span ends at its last picture, so a
-//! single picture watches nothing. Spans are cut at every minute and never overlap, even when the
-//! camera's clock is set back.
+//! single picture watches nothing. Spans are cut every ten seconds of capture time and never overlap,
+//! even when the camera's clock is set back.
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// A longer time without a picture was not watched.
 pub const WATCHED_GAP_US: i64 = 2_000_000;
-const MINUTE_US: i64 = 60_000_000;
+/// Longest span: what is watched now is known this soon. Divides a minute, so no span crosses one.
+const SPAN_US: i64 = 10_000_000;
 
 /// A watched span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +47,11 @@ impl CoverageClock {
         }
         let begin = |from_us: i64| Span { from_us, until_us: from_us, sequence, frames: 0 };
         let mut span = self.open.unwrap_or_else(|| begin(at_us));
-        let boundary_us = (span.from_us.div_euclid(MINUTE_US) + 1) * MINUTE_US;
+        let boundary_us = (span.from_us.div_euclid(SPAN_US) + 1) * SPAN_US;
         if at_us >= boundary_us {
             span.until_us = boundary_us;
             self.report(span, &mut done);
-            // The gap limit is below a minute, so there is no second boundary before the picture.
+            // The gap limit is below a span, so there is no second boundary before the picture.
             span = begin(boundary_us);
         }
         span.until_us = at_us;
@@ -116,6 +117,7 @@ mod tests {
     #[case::a_gap(&[1.0, 2.0, 4.25, 5.0], &[(1.0, 2.0, 2), (4.25, 5.0, 2)])]
     #[case::not_yet_a_gap(&[1.0, 3.0], &[(1.0, 3.0, 2)])]
     #[case::cut_at_the_minute(&[59.0, 59.5, 60.5, 61.0], &[(59.0, 60.0, 2), (60.0, 61.0, 2)])]
+    #[case::cut_every_ten_seconds(&[8.0, 9.5, 11.0], &[(8.0, 10.0, 2), (10.0, 11.0, 1)])]
     #[case::a_picture_on_the_minute(&[59.0, 60.0, 61.0], &[(59.0, 60.0, 1), (60.0, 61.0, 2)])]
     #[case::a_clock_set_back(&[10.0, 11.0, 12.0, 5.0, 6.0, 12.5, 13.0], &[(10.0, 12.0, 3), (12.5, 13.0, 2)])]
     fn spans_of_pictures(#[case] times_s: &[f64], #[case] spans: &[(f64, f64, i32)]) {
