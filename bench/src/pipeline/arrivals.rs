@@ -1,6 +1,7 @@
 //! When rows arrive in the database.
 //!
-//! A trigger on each table notifies of every row. PostgreSQL delivers notifications when the
+//! A trigger on each table notifies of every row, under a name of its own: in a hypertable the
+//! trigger's table is a chunk. PostgreSQL delivers notifications when the
 //! transaction that made them has committed, never before, so the time at which one is received is
 //! that of the row being there for everybody, late by the notification's own way (well under a
 //! millisecond on an idle machine). Capture times are of the same machine's clock, so the difference
@@ -18,14 +19,14 @@ const CHANNEL: &str = "bench_rows";
 const TRIGGERS: &str = "
 CREATE FUNCTION bench_arrived() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('bench_rows', TG_TABLE_NAME || ' ' || NEW.camera_id || ' ' || NEW.epoch || ' '
+    PERFORM pg_notify('bench_rows', TG_ARGV[1] || ' ' || NEW.camera_id || ' ' || NEW.epoch || ' '
         || NEW.sequence || ' ' || ((extract(epoch FROM (to_jsonb(NEW) ->> TG_ARGV[0])::timestamptz) * 1000000)::bigint));
     RETURN NULL;
 END $$;
 CREATE TRIGGER bench_frames AFTER INSERT ON frame_detections
-    FOR EACH ROW EXECUTE FUNCTION bench_arrived('frame_timestamp');
+    FOR EACH ROW EXECUTE FUNCTION bench_arrived('frame_timestamp', 'frame');
 CREATE TRIGGER bench_occupancy AFTER INSERT ON zone_occupancy
-    FOR EACH ROW EXECUTE FUNCTION bench_arrived('event_timestamp');
+    FOR EACH ROW EXECUTE FUNCTION bench_arrived('event_timestamp', 'occupancy');
 ";
 
 /// Which row.
@@ -66,8 +67,8 @@ pub async fn watch(pool: &PgPool) -> Result<UnboundedReceiver<Arrival>, BenchErr
 
 fn arrival(payload: &str, now_us: i64) -> Option<Arrival> {
     let kind = match payload.split(' ').next()? {
-        "frame_detections" => RowKind::Frame,
-        "zone_occupancy" => RowKind::Occupancy,
+        "frame" => RowKind::Frame,
+        "occupancy" => RowKind::Occupancy,
         _ => return None,
     };
     let capture_us: i64 = payload.rsplit(' ').next()?.parse().ok()?;
@@ -81,8 +82,8 @@ mod tests {
     #[test]
     fn payloads() {
         let frame = Arrival { kind: RowKind::Frame, latency_ms: 1.5 };
-        assert_eq!(arrival("frame_detections door 7 0 1000000", 1_001_500), Some(frame));
-        assert_eq!(arrival("zone_occupancy door 7 0 x", 0), None);
+        assert_eq!(arrival("frame door 7 0 1000000", 1_001_500), Some(frame));
+        assert_eq!(arrival("occupancy door 7 0 x", 0), None);
         assert_eq!(arrival("something else", 0), None);
     }
 }
