@@ -26,7 +26,7 @@ models: build
 	@if [ -e models/yolox_nano_416x416.onnx ]; then :; \
 	elif [ -e "$(DATA)/models/yolox_nano_416x416.onnx" ]; then \
 		$(RUN) model add "$(DATA)/models/yolox_nano_416x416.onnx"; \
-	else $(RUN) model pull yolox_nano_416x416 || true; fi
+	else $(RUN) model pull yolox_nano || true; fi
 
 demo: models
 	@$(RUN) demo

@@ -19,8 +19,10 @@ const SECONDS_BUCKETS: [f64; 14] =
 
 /// Sends log lines to standard error.
 pub fn start_logs(log: &LogSection) -> anyhow::Result<()> {
-    // The Kafka client repeats every outage many times; the bus tells of it once.
-    let quiet = if log.level.contains("rdkafka") { "" } else { ",rdkafka=off,librdkafka=off" };
+    // The Kafka client repeats every outage many times; the bus tells of it once. PostgreSQL tells of
+    // everything that a repeated migration finds done already.
+    let quiet =
+        if log.level.contains("rdkafka") { "" } else { ",rdkafka=off,librdkafka=off,sqlx=warn" };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.level))
         .with_context(|| format!("log.level `{}` is no filter", log.level))?;
     let builder = tracing_subscriber::fmt()

@@ -346,6 +346,10 @@ impl KafkaBus {
     fn settings(&self, spec: &TopicSpec) -> Vec<(&'static str, String)> {
         let mut settings =
             vec![("max.message.bytes", self.inner.config.max_record_bytes.to_string())];
+        if spec.replication >= 3 {
+            // With `acks=all`, what is acknowledged survives the loss of a broker.
+            settings.push(("min.insync.replicas", "2".to_owned()));
+        }
         match spec.retention {
             Retention::Delete { ms, bytes_per_partition } => {
                 settings.push(("retention.ms", ms.to_string()));

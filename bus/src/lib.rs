@@ -1,7 +1,7 @@
 //! Kafka in one place.
 //!
 //! [`Bus`] is the narrow trait that stages see; [`kafka::KafkaBus`] is Apache Kafka, [`memory::MemoryBus`]
-//! its in-process twin. Both pass `tests/suite.rs`. [`consumer_loop::run`] is the one loop that every
+//! its in-process twin. Both pass `tests/suite.rs`. [`consumer_loop::ConsumerLoop`] is the one loop that every
 //! stage consumes with; [`table::Table`] follows a compacted topic as a map.
 
 pub mod consumer_loop;

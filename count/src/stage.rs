@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -38,11 +38,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StageError> {
     check_partitions(&*bus, &topics).await?;
-    let transactional_id = format!(
-        "{}count-{}",
-        topics.prefix(),
-        instance.clone().unwrap_or_else(|| format!("pid-{}", std::process::id()))
-    );
+    let transactional_id =
+        format!("{}count-{}", topics.prefix(), instance.clone().unwrap_or_else(anonymous));
     let subscription = Subscription {
         group: config.group.clone(),
         instance,
@@ -63,6 +60,12 @@ pub async fn run(
             .await
     })
     .await
+}
+
+/// A name that no other process has: process ids repeat, across containers above all.
+fn anonymous() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("anonymous-{}-{}", std::process::id(), since.as_nanos())
 }
 
 /// A camera's state lives on the partition of `count-state` with the number of its detections' one.

@@ -2,7 +2,7 @@
 //!
 //! Version `v` of a topic's value schema has id `base(topic) + v`, for all time. A schema file
 //! that has been published is never edited; a change is a new file `v<N+1>.avsc` and a new row in
-//! [`TEXTS`]. The tests hold every version against the one before it.
+//! `TEXTS`. The tests hold every version against the one before it.
 
 use std::sync::LazyLock;
 

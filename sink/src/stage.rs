@@ -193,13 +193,13 @@ impl Handler for SinkHandler {
         let known = self.stored_positions(partitions).await?;
         let mut starts = Offsets::new();
         for partition in partitions {
-            let start = match known.get(partition) {
-                Some(offset) => *offset,
-                None => {
-                    let watermarks = self.bus.watermarks(&partition.topic).await?;
-                    watermarks.get(partition.partition as usize).map_or(0, |(low, _)| *low)
-                }
-            };
+            let watermarks = self.bus.watermarks(&partition.topic).await?;
+            let (low, high) =
+                watermarks.get(partition.partition as usize).copied().unwrap_or_default();
+            let start = start_at(known.get(partition).copied(), low, high);
+            if known.get(partition).is_some_and(|stored| *stored > high) {
+                tracing::warn!(%partition, high, "the topic was made anew: reading it from its beginning");
+            }
             starts.insert(partition.clone(), start);
         }
         self.positions.extend(known);
@@ -229,10 +229,35 @@ impl Handler for SinkHandler {
     }
 }
 
+/// Where to read a partition on: where the database is; from the earliest record if it was never
+/// written, or if the database is past its end, which means that it is another topic of the same name.
+fn start_at(stored: Option<i64>, low: i64, high: i64) -> i64 {
+    stored.filter(|stored| *stored <= high).unwrap_or(low)
+}
+
 /// Capture time of the picture that a row is about.
 fn capture_us(row: &Row) -> Option<i64> {
     match row {
         Row::Detections(set) => Some(set.capture_us),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::never_written(None, 3, 9, 3)]
+    #[case::in_the_middle(Some(5), 3, 9, 5)]
+    #[case::all_written(Some(9), 3, 9, 9)]
+    #[case::made_anew(Some(500), 0, 9, 0)]
+    fn where_reading_goes_on(
+        #[case] stored: Option<i64>,
+        #[case] low: i64,
+        #[case] high: i64,
+        #[case] start: i64,
+    ) {
+        assert_eq!(start_at(stored, low, high), start);
     }
 }

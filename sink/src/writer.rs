@@ -132,6 +132,16 @@ impl Writer {
         Self { pool }
     }
 
+    /// Forgets how far topics whose names begin with `prefix` have been written: for a bus that does not
+    /// outlive its process and counts its offsets anew. Rows stay; written again, they change nothing.
+    pub async fn forget(&self, prefix: &str) -> Result<(), WriteError> {
+        sqlx::query("DELETE FROM stream_offsets WHERE starts_with(topic, $1)")
+            .bind(prefix)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Where to go on reading. Partitions that were never written are missing: start them at the
     /// earliest record.
     pub async fn positions(&self, partitions: &[TopicPartition]) -> Result<Offsets, WriteError> {

@@ -56,7 +56,7 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
             report.warnings.iter().for_each(|warning| eprintln!("headcount: {warning}"))
         }
         Some("-") => eprint!("{report}"),
-        _ => print!("{report}"),
+        _ => say!("{}", report.to_string().trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,6 +26,8 @@ use crate::telemetry;
 const CLIP_NAME: &str = "vtest.avi";
 /// Longest time between two signs of progress.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long ago the clip is said to have been taken.
+const START_AGO: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 const LOOK: Duration = Duration::from_millis(100);
 
 pub async fn run(
@@ -54,9 +56,9 @@ pub async fn run(
     let schema = stores::prepare(&pool).await?;
     let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
     stores::ensure_topics(&*bus, &loaded.config).await?;
-    println!("clip      {}", clip.display());
-    println!("database  {}", schema.flavour);
-    println!("API       http://{}/", loaded.config.api.listen);
+    say!("clip      {}", clip.display());
+    say!("database  {}", schema.flavour);
+    say!("API       http://{}/", loaded.config.api.listen);
 
     let stop = shutdown.child_token();
     let watching = {
@@ -73,7 +75,7 @@ pub async fn run(
         tokio::spawn(async move {
             let shown = watch.show().await;
             if serve && shown.is_ok() {
-                println!("\nThe API goes on until Ctrl-C.");
+                say!("\nThe API goes on until Ctrl-C.");
                 stop.cancelled().await;
             }
             stop.cancel();
@@ -121,6 +123,11 @@ fn camera(clip: &Path, realtime: bool) -> anyhow::Result<CameraConfig> {
         CameraConfig::new(CameraKey::new("default", "square")?, clip.to_string_lossy());
     camera.name = "Square".to_owned();
     camera.source.realtime = realtime;
+    if !realtime {
+        // Read faster than it was recorded, so that it must lie in the past to end before now.
+        let start = chrono::Utc::now() - START_AGO;
+        camera.source.start_us = Some(start.timestamp() * 1_000_000);
+    }
     camera.lines.push(Line::new("west", at(0.198, 0.25), at(0.198, 0.555)));
     let corners = vec![at(0.35, 0.3), at(0.7, 0.3), at(0.7, 0.75), at(0.35, 0.75)];
     camera.zones.push(Zone::new("middle", corners));
@@ -142,14 +149,14 @@ impl Watch {
         let started = Instant::now();
         let mut quiet_since = Instant::now();
         let (mut crossings_seen, mut frames_seen) = (0, 0);
-        println!();
+        say!("");
         let frames = loop {
             let crossings: Vec<Crossing> = self.read().await?;
             for crossing in &crossings[crossings_seen..] {
                 let (line, direction) = (&crossing.line, crossing.direction.as_str());
                 let at_s = (crossing.crossed_us - crossing.epoch * 1000) as f64 / 1e6;
                 let Crossing { track, total_in, total_out, .. } = crossing;
-                println!(
+                say!(
                     "{at_s:7.2} s  person {track:<4} crosses `{line}` {direction:<4} now {total_in} in, {total_out} out"
                 );
             }
@@ -167,7 +174,7 @@ impl Watch {
             tokio::time::sleep(LOOK).await;
         };
         let seconds = started.elapsed().as_secs_f64();
-        println!("\n{frames} frames in {seconds:.1} s, {:.1} a second", frames as f64 / seconds);
+        say!("\n{frames} frames in {seconds:.1} s, {:.1} a second", frames as f64 / seconds);
         self.ask_api().await?;
         self.draw().await
     }
@@ -224,7 +231,7 @@ impl Watch {
             let ask = move || ureq::get(&asked).call()?.body_mut().read_to_string();
             let answer = tokio::task::spawn_blocking(ask).await?.with_context(|| url.clone())?;
             let answer: serde_json::Value = serde_json::from_str(&answer)?;
-            println!("\nGET {url}\n{}", serde_json::to_string_pretty(&answer)?);
+            say!("\nGET {url}\n{}", serde_json::to_string_pretty(&answer)?);
         }
         Ok(())
     }
@@ -245,7 +252,7 @@ impl Watch {
             std::fs::create_dir_all(folder)?;
         }
         headcount_analyze::draw_events(&self.camera, &events, &self.picture)?;
-        println!("\npicture of what was counted: {}", self.picture.display());
+        say!("\npicture of what was counted: {}", self.picture.display());
         Ok(())
     }
 }

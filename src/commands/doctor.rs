@@ -71,10 +71,10 @@ pub async fn run(loaded: &Loaded) -> Result<ExitCode, Failure> {
     let mut missing = false;
     for Finding { what, found, advice } in findings {
         match found {
-            Ok(found) => println!("ok       {what:<14} {found}"),
+            Ok(found) => say!("ok       {what:<14} {found}"),
             Err(problem) => {
                 missing = true;
-                println!("missing  {what:<14} {problem}\n         {:<14} -> {advice}", "");
+                say!("missing  {what:<14} {problem}\n         {:<14} -> {advice}", "");
             }
         }
     }

@@ -49,7 +49,7 @@ fn show(
         write_json(target, report)?;
     }
     if json != Some("-") {
-        print!("{text}");
+        say!("{}", text.to_string().trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,15 @@
 //! One file per command.
 
+/// Prints a line. A reader that has gone away (`headcount model list | head -1`) ends the process in peace.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write;
+        if writeln!(std::io::stdout(), $($argument)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+
 mod analyze;
 mod bench;
 mod demo;

@@ -13,12 +13,12 @@ pub fn run(command: ModelCommand, loaded: &Loaded) -> Result<ExitCode, Failure> 
     let done = match command {
         ModelCommand::List => {
             for listed in store::list(folder).map_err(anyhow::Error::from)? {
-                println!("{}", row(&listed));
+                say!("{}", row(&listed));
             }
             return Ok(ExitCode::SUCCESS);
         }
         ModelCommand::Path { name } => {
-            println!("{}", store::path(&name, folder).map_err(anyhow::Error::from)?.display());
+            say!("{}", store::path(&name, folder).map_err(anyhow::Error::from)?.display());
             return Ok(ExitCode::SUCCESS);
         }
         ModelCommand::Pull { name } => store::pull(&name, folder, &mut |_, _| {}),
@@ -26,7 +26,7 @@ pub fn run(command: ModelCommand, loaded: &Loaded) -> Result<ExitCode, Failure> 
     };
     let Stored { name, path, sha256, already_there } = done.map_err(anyhow::Error::from)?;
     let what = if already_there { "was there already" } else { "is ready" };
-    println!("{name} {what}: {} (sha256 {sha256})", path.display());
+    say!("{name} {what}: {} (sha256 {sha256})", path.display());
     Ok(ExitCode::SUCCESS)
 }
 

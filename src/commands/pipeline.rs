@@ -132,6 +132,9 @@ async fn start_database_stages(
     if let (true, Some(bus)) = (stages.sink, bus) {
         let pool = stores::connect(config).await?;
         stores::prepare(&pool).await?;
+        if config.bus.kind == BusKind::Memory {
+            headcount_sink::Writer::new(pool.clone()).forget(names.prefix()).await?;
+        }
         let stage = headcount_sink::stage::run(
             bus.clone(),
             names.clone(),

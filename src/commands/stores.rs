@@ -78,17 +78,17 @@ pub async fn migrate(loaded: &Loaded, check: bool) -> anyhow::Result<()> {
     let pool = connect(&loaded.config).await?;
     if check {
         let flavour = migrations::check(&pool).await?;
-        println!("schema version {}, as this program needs, on {flavour}", migrations::version());
+        say!("schema version {}, as this program needs, on {flavour}", migrations::version());
         return Ok(());
     }
     let Report { flavour, from, to, note } = prepare(&pool).await?;
     if from == to {
-        println!("schema version {to} already, on {flavour}");
+        say!("schema version {to} already, on {flavour}");
     } else {
-        println!("schema version {from} -> {to}, on {flavour}");
+        say!("schema version {from} -> {to}, on {flavour}");
     }
     if let Some(note) = note {
-        println!("TimescaleDB is not used: {note}");
+        say!("TimescaleDB is not used: {note}");
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub async fn topics(loaded: &Loaded) -> anyhow::Result<()> {
     let created = ensure_topics(&*bus, &loaded.config).await?;
     for spec in loaded.config.topics.specs() {
         let state = if created.contains(&spec.name) { "created" } else { "there" };
-        println!("{:<32} {state}", spec.name);
+        say!("{:<32} {state}", spec.name);
     }
     Ok(())
 }
