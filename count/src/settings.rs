@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What the tracker assumes about people, detectors and time. One set serves every camera: lengths
 /// are in box heights and times in seconds, so that neither resolution nor frame rate matters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TrackerSettings {
     /// Detections at or above this score are matched first.
     pub high_score: f32,
