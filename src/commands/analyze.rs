@@ -26,14 +26,16 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
     let (named, configured) = (args.model.as_deref(), detect.model.as_deref());
     let model = headcount_detect::resolve(named, configured, &detect.models_dir)
         .map_err(anyhow::Error::from)?;
-    if matches!(model, ModelChoice::HogFallback { .. }) {
-        eprintln!(
-            "headcount: no model found: OpenCV's people detector stands in, which misses many people \
-             (`headcount model list` shows how to get a network)"
-        );
-    }
+    let mut fallback = matches!(model, ModelChoice::HogFallback { .. });
     let mut bar = None;
     let mut show = |progress: &headcount_analyze::Progress<'_>| {
+        // Once there is something to count: what is wrong before that is one sentence.
+        if std::mem::take(&mut fallback) {
+            eprintln!(
+                "headcount: no model found: OpenCV's people detector stands in, which misses many \
+                 people (`headcount model list` shows how to get a network)"
+            );
+        }
         if !args.quiet {
             bar.get_or_insert_with(|| Bar::new(progress.total)).show(progress);
         }
