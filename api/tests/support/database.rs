@@ -16,7 +16,13 @@ async fn migrated() -> String {
     let postgres = Postgres::shared().expect("a private PostgreSQL");
     let url = postgres.create_database("api_reads").expect("a database");
     let pool = PgPool::connect(&url).await.expect("a connection");
-    migrations::migrate(&pool, migrations::Extension::default()).await.expect("a schema");
+    let report =
+        migrations::migrate(&pool, migrations::Extension::default()).await.expect("a schema");
+    if report.flavour != migrations::Flavour::Plain {
+        // Retention would drop the rows of these tests, whose times are fixed and lie long ago.
+        let stop = "SELECT _timescaledb_functions.stop_background_workers()";
+        sqlx::query(stop).execute(&pool).await.expect("the jobs stop");
+    }
     pool.close().await;
     url
 }
