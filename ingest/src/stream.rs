@@ -24,8 +24,9 @@ const SEND_TOGETHER: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// How often a file that is too far ahead looks whether `detect` has caught up.
-const AHEAD_PAUSE: Duration = Duration::from_millis(50);
+/// How often a file that is too far ahead looks whether `detect` has caught up. Each look asks the broker about
+/// every partition, and what is ahead lasts for seconds.
+const AHEAD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Everything that one camera's stream needs.
 pub(crate) struct Stream {
