@@ -1,6 +1,7 @@
 //! Which detection may be which person: gates, costs, and the stages in which they are matched.
 
 use super::assignment::{Assignment, Candidate};
+use super::grid::{Area, Grid};
 use super::motion::{Motion, measurement_variance};
 use super::observation::{Observation, overlap};
 use crate::settings::TrackerSettings;
@@ -34,10 +35,13 @@ pub struct Strictness {
 }
 
 impl Prediction {
-    /// How far across the picture this track can be seen at all, in pixels.
-    fn reach_px(&self, gate: f32, settings: &TrackerSettings) -> f32 {
-        let worst = self.motion.variance + measurement_variance(0.0, settings);
-        gate * worst.sqrt() * self.height
+    /// Where the foot of a detection of this score may be for the track to be seen there at all.
+    fn reach(&self, score: f32, gate: f32, settings: &TrackerSettings) -> Area {
+        let variance = self.motion.variance + measurement_variance(score, settings);
+        let across = gate * variance.sqrt() * self.height;
+        let down = across * settings.foreshortening;
+        let Motion { x, y, .. } = self.motion;
+        (x - across, y - down, x + across, y + down)
     }
 
     /// Cost of `seen` being this person, if that is within the gate: minus twice the logarithm of
@@ -68,6 +72,15 @@ impl Prediction {
         (cost < limit).then_some(cost)
     }
 
+    /// Where the foot of a box is that overlaps the predicted one by at least `share`. Such a box is at
+    /// most 1 / `share` times as wide and high, and the common part at least `share` of each.
+    pub fn overlapping(&self, share: f32) -> Area {
+        let Motion { x, y, .. } = self.motion;
+        let across = self.width * (0.5 + 0.5 / share - 1.0);
+        let up = self.height * (1.0 - share);
+        (x - across, y - up, x + across, y + up / share)
+    }
+
     /// Intersection over union with the predicted box.
     pub fn overlap(&self, seen: &Observation) -> f32 {
         let expected = (self.motion.x, self.motion.y, self.width, self.height);
@@ -79,8 +92,6 @@ impl Prediction {
 #[derive(Debug, Default)]
 pub struct Matcher {
     assignment: Assignment,
-    /// Observations of the stage, by their x: `(x, index)`.
-    by_x: Vec<(f32, u32)>,
     /// Tracks of the stage.
     rows: Vec<u32>,
     /// For each track, the observation that it got.
@@ -103,39 +114,32 @@ impl Matcher {
     pub fn stage(
         &mut self,
         predictions: &[Prediction],
-        observations: &[Observation],
+        (observations, grid): (&[Observation], &Grid),
         strictness: Strictness,
         settings: &TrackerSettings,
         admit_track: impl Fn(usize) -> bool,
         admit: impl Fn(&Observation) -> bool,
     ) {
-        self.by_x.clear();
-        for (index, seen) in observations.iter().enumerate() {
-            if !self.taken[index] && admit(seen) {
-                self.by_x.push((seen.x, index as u32));
-            }
-        }
-        if self.by_x.is_empty() {
+        let open = |taken: &[bool], index: usize| !taken[index] && admit(&observations[index]);
+        let scores = observations.iter().enumerate();
+        let scores = scores.filter(|(index, _)| open(&self.taken, *index)).map(|(_, o)| o.score);
+        let Some(least_score) = scores.reduce(f32::min) else {
             return;
-        }
-        self.by_x.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        };
         self.rows.clear();
         self.assignment.clear();
         for (index, predicted) in predictions.iter().enumerate() {
             if self.observation_of_track[index].is_some() || !admit_track(index) {
                 continue;
             }
-            let reach = predicted.reach_px(strictness.gate, settings);
-            let (left, right) = (predicted.motion.x - reach, predicted.motion.x + reach);
-            let first = self.by_x.partition_point(|&(x, _)| x < left);
             let mut found = false;
-            for &(x, column) in &self.by_x[first..] {
-                if x > right {
-                    break;
+            for column in grid.near(predicted.reach(least_score, strictness.gate, settings)) {
+                if !open(&self.taken, column) {
+                    continue;
                 }
-                let seen = &observations[column as usize];
-                if let Some(cost) = predicted.cost(seen, strictness, settings) {
+                if let Some(cost) = predicted.cost(&observations[column], strictness, settings) {
                     // Vague predictions may cost less than nothing; the solver wants no negatives.
+                    let column = column as u32;
                     self.assignment.push(Candidate { column, cost: cost.max(0.0) });
                     found = true;
                 }

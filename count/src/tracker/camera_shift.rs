@@ -6,6 +6,7 @@
 //! is therefore left alone.
 
 use super::association::Prediction;
+use super::grid::Grid;
 use super::observation::Observation;
 
 /// Fewer people than this say nothing about the camera.
@@ -28,9 +29,10 @@ impl CameraShift {
     pub fn estimate(
         &mut self,
         predictions: &[Prediction],
-        observations: &[Observation],
+        (observations, grid): (&[Observation], &Grid),
         trust: f32,
         admit: impl Fn(usize) -> bool,
+        admit_seen: impl Fn(&Observation) -> bool,
     ) -> (f32, f32) {
         self.dx.clear();
         self.dy.clear();
@@ -39,14 +41,15 @@ impl CameraShift {
             if !admit(index) {
                 continue;
             }
-            let overlap = |seen: &Observation| predicted.overlap(seen);
-            let near = observations
-                .iter()
-                .map(|seen| (overlap(seen), seen))
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((overlap, seen)) = near
+            let near = grid
+                .near(predicted.overlapping(LEAST_OVERLAP))
+                .map(|column| (predicted.overlap(&observations[column]), column))
+                .filter(|(_, column)| admit_seen(&observations[*column]))
+                .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+            if let Some((overlap, column)) = near
                 && overlap >= LEAST_OVERLAP
             {
+                let seen = &observations[column];
                 // Middles rather than feet: they jump less when a foot is hidden.
                 let middle = predicted.motion.y - predicted.height / 2.0;
                 self.heights.push(predicted.height);

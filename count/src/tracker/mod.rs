@@ -8,12 +8,14 @@
 pub mod assignment;
 pub mod association;
 pub mod camera_shift;
+pub mod grid;
 pub mod motion;
 pub mod observation;
 pub mod track;
 
 use association::{Matcher, Prediction, Strictness};
 use camera_shift::CameraShift;
+use grid::Grid;
 use motion::{Motion, measurement_variance};
 use observation::Observation;
 use track::{Stage, Track};
@@ -54,6 +56,7 @@ pub struct Tracker {
     pub next_track: i64,
     spare: Vec<Track>,
     predictions: Vec<Prediction>,
+    grid: Grid,
     matcher: Matcher,
     camera_shift: CameraShift,
 }
@@ -67,6 +70,7 @@ impl Tracker {
             next_track: 1,
             spare: Vec::new(),
             predictions: Vec::new(),
+            grid: Grid::default(),
             matcher: Matcher::default(),
             camera_shift: CameraShift::default(),
         }
@@ -83,6 +87,7 @@ impl Tracker {
         ended: &mut Vec<Track>,
     ) -> StepOutcome {
         self.forget(at_us, ended);
+        self.grid.fill(observations);
         let settings = &self.settings;
         self.predictions.clear();
         self.predictions.extend(self.tracks.iter().map(|track| track.predict(at_us, settings)));
@@ -101,11 +106,15 @@ impl Tracker {
     /// Moves the predictions with the camera; how far, in pixels.
     fn follow_camera(&mut self, at_us: i64, observations: &[Observation]) -> (f32, f32) {
         let settings = &self.settings;
-        let confident = observations.partition_point(|seen| seen.score >= settings.high_score);
-        let observations = &observations[..confident];
         let recent = |i: usize| self.tracks[i].unseen_s(at_us) <= STEADY_S;
-        let trust = settings.shift_trust;
-        let shift = self.camera_shift.estimate(&self.predictions, observations, trust, recent);
+        let confident = |seen: &Observation| seen.score >= settings.high_score;
+        let shift = self.camera_shift.estimate(
+            &self.predictions,
+            (observations, &self.grid),
+            settings.shift_trust,
+            recent,
+            confident,
+        );
         for prediction in &mut self.predictions {
             prediction.motion.x += shift.0;
             prediction.motion.y += shift.1;
@@ -141,7 +150,8 @@ impl Tracker {
                          admit_track: &dyn Fn(usize) -> bool,
                          admit: &dyn Fn(&Observation) -> bool| {
             let predictions = &self.predictions;
-            self.matcher.stage(predictions, observations, strictness, settings, admit_track, admit);
+            let seen = (observations, &self.grid);
+            self.matcher.stage(predictions, seen, strictness, settings, admit_track, admit);
         };
         stage(strict(settings.gate), &person, &confident);
         stage(strict(settings.doubtful_gate), &recent, &doubtful);
@@ -162,8 +172,8 @@ impl Tracker {
             if self.matcher.taken[index] || seen.score < birth_score {
                 continue;
             }
-            let crowd = observations.iter().enumerate().filter(|(i, _)| self.matcher.taken[*i]);
-            let overlap = crowd.map(|(_, other)| other.overlap(seen)).fold(0.0, f32::max);
+            let crowd = self.grid.beside(seen).filter(|&other| self.matcher.taken[other]);
+            let overlap = crowd.map(|other| observations[other].overlap(seen)).fold(0.0, f32::max);
             if seen.score < birth_score + self.settings.birth_crowding * overlap {
                 continue;
             }
