@@ -20,7 +20,7 @@ use headcount_schemas::{Topic, TopicNames, decode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn memory() -> Arc<dyn Bus> {
     Arc::new(MemoryBus::default())
@@ -89,6 +89,13 @@ async fn all(bus: &dyn Bus, topic: &str) -> Vec<Record> {
         records.extend(bus.read_range(&partition, low, high).await.expect("reads"));
     }
     records
+}
+
+/// Where a group stands that has read all of `topic`.
+async fn ends(bus: &dyn Bus, topic: &str) -> Offsets {
+    let watermarks = (0..).zip(bus.watermarks(topic).await.expect("watermarks"));
+    let read = watermarks.filter(|(_, (_, high))| *high > 0);
+    read.map(|(number, (_, high))| (TopicPartition::new(topic, number), high)).collect()
 }
 
 /// Keys stay on one partition, in order, and the commit is where the next member starts.
@@ -309,50 +316,55 @@ async fn the_loop_is_exact_across_restarts(bus: Arc<dyn Bus>) {
     }
 }
 
-/// A second member takes over some partitions in mid-stream; together they do everything once.
-async fn a_second_member_joins(bus: Arc<dyn Bus>) {
+/// Members join and leave in mid-stream, which moves partitions each time; together they do everything
+/// once. A member that the group has overtaken starts again, as a stage does.
+async fn members_come_and_go(bus: Arc<dyn Bus>) {
     let (input, output) = (topic(&*bus, 4, KEEP).await, topic(&*bus, 4, KEEP).await);
     let producer = bus.producer().await.expect("a producer");
     let group = unique("group");
-    let applied = Arc::new(Mutex::new(Vec::new()));
-    let join = async |id: String| {
-        let handler = Adder {
-            output: output.clone(),
-            sums: BTreeMap::new(),
-            bus: bus.clone(),
-            applied: applied.clone(),
-        };
-        let effect = Effect::Transaction(bus.transactional(&id).await.expect("begins"));
-        let limits = Limits { batch_records: 8, ..Limits::default() };
-        let names = TopicNames::default();
-        ConsumerLoop::join(&*bus, "test", names, &member(&group, &input), limits, effect, handler)
-            .await
-            .expect("joins")
+    let run = async |id: String, shutdown: CancellationToken| {
+        loop {
+            let handler = Adder {
+                output: output.clone(),
+                sums: BTreeMap::new(),
+                bus: bus.clone(),
+                applied: Arc::default(),
+            };
+            let effect = Effect::Transaction(bus.transactional(&id).await.expect("begins"));
+            let limits = Limits { batch_records: 8, ..Limits::default() };
+            let (names, subscription) = (TopicNames::default(), member(&group, &input));
+            let joined =
+                ConsumerLoop::join(&*bus, "test", names, &subscription, limits, effect, handler);
+            match joined.await.expect("joins").run(&shutdown).await {
+                Ok(()) => return,
+                Err(error) => assert!(error.restartable(), "{error}"),
+            }
+        }
     };
-    let shutdown = CancellationToken::new();
-    let first = join(unique("tx")).await;
+    let (stays, visits) = (CancellationToken::new(), [(); 3].map(|()| CancellationToken::new()));
     let feed = async {
-        let mut second = None;
-        for i in 0..60 {
+        for i in 0..90i64 {
             let records =
                 (0..5).map(|k| out(&input, &format!("acme/{k}"), &(i * 10 + k).to_string()));
             producer.send(records.collect()).await.expect("sends");
-            if i == 20 {
-                let (run, shutdown) = (join(unique("tx")).await, shutdown.clone());
-                second = Some(tokio::spawn(async move { run.run(&shutdown).await }));
+            if i % 30 == 29 {
+                visits[i as usize / 30].cancel();
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        while applied.lock().expect("not poisoned").len() < 300 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while bus.committed(&group, &input).await.expect("asks") != ends(&*bus, &input).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        shutdown.cancel();
-        second.expect("started").await.expect("joins").expect("ends in good order");
+        stays.cancel();
     };
-    let (ended, ()) = timeout(PATIENCE, async { tokio::join!(first.run(&shutdown), feed) })
+    let visitors = async {
+        for visit in &visits {
+            run(unique("tx"), visit.clone()).await;
+        }
+    };
+    timeout(PATIENCE, async { tokio::join!(run(unique("tx"), stays.clone()), visitors, feed) })
         .await
         .expect("in time");
-    ended.expect("ends in good order");
     for k in 0..5 {
         let key = format!("acme/{k}");
         let written: Vec<i64> = all(&*bus, &output)
@@ -362,7 +374,7 @@ async fn a_second_member_joins(bus: Arc<dyn Bus>) {
             .map(|record| text(record).parse().expect("a sum"))
             .collect();
         let mut sum = 0;
-        let expected: Vec<i64> = (0..60)
+        let expected: Vec<i64> = (0..90)
             .map(|i| {
                 sum += i * 10 + k;
                 sum
@@ -395,7 +407,7 @@ on_both!(
     transactions_are_whole_and_fenced,
     refuses_unknown_topics,
     the_loop_is_exact_across_restarts,
-    a_second_member_joins,
+    members_come_and_go,
 );
 
 /// A producer waits for room rather than dropping what a group has not consumed.

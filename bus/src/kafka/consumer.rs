@@ -1,6 +1,6 @@
 //! A group member: a thread that polls without pause, and a bounded buffer between it and the loop.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,7 +12,8 @@ use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata,
     RebalanceProtocol,
 };
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
 
@@ -36,6 +37,9 @@ struct BufferState {
     events: VecDeque<ConsumerEvent>,
     bytes: usize,
     failed: Option<BusError>,
+    /// Partitions that were taken from the loop before it let go of them: what it has done for
+    /// them must not be committed.
+    taken: BTreeSet<TopicPartition>,
 }
 
 impl Buffer {
@@ -66,9 +70,25 @@ impl Buffer {
             _ => 0,
         });
         state.bytes = bytes.sum();
+        if let ConsumerEvent::Lost(partitions) = &event {
+            state.taken.extend(partitions.iter().cloned());
+        }
         state.events.push_front(event);
         drop(state);
         self.filled.notify_one();
+    }
+
+    /// The loop did not let go of `partitions` in time: whatever it still does for them is void.
+    fn take(&self, partitions: Vec<TopicPartition>) {
+        self.lock().taken.extend(partitions);
+    }
+
+    /// Fails if one of `offsets` belongs to a partition that was taken.
+    fn check_owned(&self, offsets: &Offsets) -> Result<(), BusError> {
+        match offsets.keys().find(|partition| self.lock().taken.contains(partition)) {
+            Some(partition) => Err(BusError::Fenced(format!("{partition} was taken"))),
+            None => Ok(()),
+        }
     }
 
     fn fail(&self, error: BusError) {
@@ -81,8 +101,13 @@ impl Buffer {
         let Some(event) = state.events.pop_front() else {
             return state.failed.take().map_or(Ok(None), Err);
         };
-        if let ConsumerEvent::Record(record) = &event {
-            state.bytes -= record.size_bytes();
+        match &event {
+            ConsumerEvent::Record(record) => state.bytes -= record.size_bytes(),
+            // From now on the loop knows.
+            ConsumerEvent::Lost(partitions) => {
+                state.taken.retain(|partition| !partitions.contains(partition));
+            }
+            ConsumerEvent::Assigned(..) | ConsumerEvent::Revoked(..) => {}
         }
         Ok(Some(event))
     }
@@ -110,18 +135,18 @@ impl ClientContext for Context {
 
 impl Context {
     /// Waits for the loop's answer on the polling thread. The group's heartbeats go on meanwhile.
-    fn wait<T: Default>(&self, mut answer: oneshot::Receiver<T>) -> T {
+    fn wait<T>(&self, mut answer: oneshot::Receiver<T>) -> Option<T> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && !self.closing.load(Ordering::Acquire) {
             match answer.try_recv() {
-                Ok(answer) => return answer,
+                Ok(answer) => return Some(answer),
                 Err(oneshot::error::TryRecvError::Closed) => break,
                 Err(oneshot::error::TryRecvError::Empty) => {
                     thread::sleep(Duration::from_millis(2));
                 }
             }
         }
-        T::default()
+        None
     }
 }
 
@@ -140,7 +165,7 @@ impl ConsumerContext for Context {
             if !partitions.is_empty() && !self.closing.load(Ordering::Acquire) {
                 let (send, receive) = oneshot::channel();
                 self.buffer.push(ConsumerEvent::Assigned(partitions, send));
-                for (at, offset) in self.wait(receive) {
+                for (at, offset) in self.wait(receive).unwrap_or_default() {
                     let offset = Offset::Offset(offset);
                     if let Err(error) = list.set_partition_offset(&at.topic, at.partition, offset) {
                         tracing::error!(%error, %at, "cannot set where to start");
@@ -155,7 +180,9 @@ impl ConsumerContext for Context {
                 let (send, receive) = oneshot::channel();
                 let revoked = ConsumerEvent::Revoked(partitions.clone(), send);
                 self.buffer.push_first(&partitions, revoked);
-                self.wait(receive);
+                if self.wait(receive).is_none() {
+                    self.buffer.take(partitions);
+                }
             }
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
@@ -169,12 +196,40 @@ impl ConsumerContext for Context {
 #[derive(Clone)]
 pub struct GroupMember {
     consumer: Arc<BaseConsumer<Context>>,
+    buffer: Arc<Buffer>,
 }
 
 impl GroupMember {
-    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.consumer.group_metadata()
+    /// What the broker checks before it takes `offsets`.
+    ///
+    /// The client rejoins its group on its own threads, so what it says may be a newer generation
+    /// than the one in which the loop did its work, and the broker would take it. Therefore,
+    /// after that, it is asked whether any of the partitions were taken from the loop without its
+    /// knowledge. (A partition cannot come back before the loop has answered for it.)
+    pub(super) fn metadata(&self, offsets: &Offsets) -> Result<ConsumerGroupMetadata, BusError> {
+        let metadata = self.consumer.group_metadata();
+        self.check_owned(offsets)?;
+        metadata.ok_or_else(|| BusError::Fenced("not a group member".into()))
     }
+
+    fn check_owned(&self, offsets: &Offsets) -> Result<(), BusError> {
+        if self.consumer.assignment_lost() {
+            return Err(BusError::Fenced("the assignment is lost".into()));
+        }
+        self.buffer.check_owned(offsets)
+    }
+}
+
+/// Whether the broker has moved the group to a generation that this client has not heard of yet.
+/// It will in a moment, and as long as it keeps its partitions it may then commit.
+pub(super) fn is_rebalancing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
+    matches!(error.rdkafka_error_code(), Some(IllegalGeneration | RebalanceInProgress))
+}
+
+/// Pauses between attempts to commit while the group moves on: three seconds in all.
+pub(super) fn rebalance_pauses() -> impl Iterator<Item = Duration> {
+    (1..=12).map(|attempt| Duration::from_millis(40 * attempt))
 }
 
 pub(super) struct KafkaConsumer {
@@ -231,6 +286,12 @@ impl KafkaConsumer {
     }
 }
 
+impl KafkaConsumer {
+    fn member(&self) -> GroupMember {
+        GroupMember { consumer: self.consumer.clone(), buffer: self.buffer.clone() }
+    }
+}
+
 /// Polls until closed. Never stops: a consumer that does not poll is expelled from its group.
 fn poll(
     consumer: &BaseConsumer<Context>,
@@ -279,12 +340,24 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), BusError> {
-        let (consumer, list) = (self.consumer.clone(), to_list(offsets)?);
-        blocking(move || consumer.commit(&list, CommitMode::Sync).map_err(other)).await
+        let (consumer, list, offsets) = (self.consumer.clone(), to_list(offsets)?, offsets.clone());
+        let member = self.member();
+        blocking(move || {
+            for pause in rebalance_pauses() {
+                member.check_owned(&offsets)?;
+                match consumer.commit(&list, CommitMode::Sync) {
+                    Err(error) if is_rebalancing(&error) => thread::sleep(pause),
+                    result => return result.map_err(other),
+                }
+            }
+            member.check_owned(&offsets)?;
+            consumer.commit(&list, CommitMode::Sync).map_err(other)
+        })
+        .await
     }
 
     fn group(&self) -> GroupHandle {
-        GroupHandle::Kafka(GroupMember { consumer: self.consumer.clone() })
+        GroupHandle::Kafka(self.member())
     }
 
     async fn close(mut self: Box<Self>) {

@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::consumer::{is_rebalancing, rebalance_pauses};
 use super::{KafkaBus, REQUEST_TIMEOUT, TRANSACTION_TIMEOUT_MS, blocking, client, other, to_list};
 use crate::record::{Offsets, OutRecord};
 use crate::{BusError, GroupHandle, Producer, Transactional, partitioner};
@@ -124,22 +125,27 @@ impl KafkaTransactional {
         }
     }
 
+    /// `Ok(false)`: nothing is committed yet, since the group is rebalancing.
     async fn try_commit(
         &self,
         records: &[OutRecord],
         offsets: &Offsets,
         group: &GroupHandle,
-    ) -> Result<(), BusError> {
+    ) -> Result<bool, BusError> {
         let GroupHandle::Kafka(member) = group else {
             return Err(BusError::Other("an in-process consumer's offsets on Kafka".into()));
         };
         send_all(&self.bus, &self.producer, records).await?;
-        let (producer, list, member) = (self.producer.clone(), to_list(offsets)?, member.clone());
+        let (producer, offsets, member) = (self.producer.clone(), offsets.clone(), member.clone());
         blocking(move || {
-            let group = member.metadata();
-            let group = group.ok_or_else(|| BusError::Fenced("not a group member".into()))?;
-            producer.send_offsets_to_transaction(&list, &group, REQUEST_TIMEOUT).map_err(other)?;
-            commit(&producer)
+            let (list, group) = (to_list(&offsets)?, member.metadata(&offsets)?);
+            match producer.send_offsets_to_transaction(&list, &group, REQUEST_TIMEOUT) {
+                Err(error) if is_rebalancing(&error) => Ok(false),
+                result => {
+                    result.map_err(other)?;
+                    commit(&producer).map(|()| true)
+                }
+            }
         })
         .await
     }
@@ -165,10 +171,19 @@ impl Transactional for KafkaTransactional {
         offsets: &Offsets,
         group: &GroupHandle,
     ) -> Result<(), BusError> {
-        self.producer.begin_transaction().map_err(other)?;
-        match self.try_commit(&records, offsets, group).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.abort(error).await),
+        let mut pauses = rebalance_pauses();
+        loop {
+            self.producer.begin_transaction().map_err(other)?;
+            let cause = match self.try_commit(&records, offsets, group).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => BusError::Other("the group is rebalancing".into()),
+                Err(error) => return Err(self.abort(error).await),
+            };
+            // The transaction is spoilt by the refusal: the next attempt needs a new one.
+            match (self.abort(cause).await, pauses.next()) {
+                (BusError::Aborted(_), Some(pause)) => tokio::time::sleep(pause).await,
+                (error, _) => return Err(error),
+            }
         }
     }
 }
