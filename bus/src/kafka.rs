@@ -391,9 +391,18 @@ impl KafkaBus {
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .map_err(other)?;
+        // Transactions below `until` must have ended before the first fetch: a reader that meets the
+        // end while one is still open cannot tell later whether it has missed what that one wrote.
+        let deadline = Instant::now() + READ_TIMEOUT;
+        while stable_end(&reader, partition)? < until {
+            if Instant::now() > deadline {
+                let why = format!("{partition}: a transaction below offset {until} does not end");
+                return Err(BusError::Other(why));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let start = Offsets::from([(partition.clone(), from)]);
         reader.assign(&to_list(&start)?).map_err(other)?;
-        let deadline = Instant::now() + READ_TIMEOUT;
         while Instant::now() < deadline {
             match reader.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) if message.offset() >= until => return Ok(records),
@@ -403,47 +412,27 @@ impl KafkaBus {
                         return Ok(records);
                     }
                 }
-                // The end, as a reader of committed records sees it: it is past `until` only
-                // when no transaction below is still open.
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    let position = reader.position().map_err(other)?;
-                    let position = position.find_partition(&partition.topic, partition.partition);
-                    let reached = position.and_then(|element| element.offset().to_raw());
-                    // Nothing has been delivered yet: the position is still unset, and the end
-                    // was met at `from` or behind trailing transaction marks.
-                    let reached = reached.filter(|offset| *offset >= 0).unwrap_or(from);
-                    if reached >= until || self.stable_end(partition)? >= until {
-                        return Ok(records);
-                    }
-                }
+                // The end for readers of committed records, which is not before `until`.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(records),
                 Some(Err(error)) => tracing::debug!(%error, %partition, "reading a range"),
                 None => {}
             }
         }
         Err(BusError::Other(format!("{partition}: offset {until} not reached in time")))
     }
+}
 
-    /// End of `partition` for readers of committed records (the last stable offset).
-    fn stable_end(&self, partition: &TopicPartition) -> Result<i64, BusError> {
-        let asker: BaseConsumer = client(&self.inner.config)
-            .set("group.id", "headcount-reader")
-            .set("isolation.level", "read_committed")
-            .create()
-            .map_err(other)?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&partition.topic, partition.partition, Offset::End)
-            .map_err(other)?;
-        // A look-up for timestamp -1 (latest) honours the isolation level.
-        let found = asker.offsets_for_times(list, REQUEST_TIMEOUT).map_err(other)?;
-        let found = found.find_partition(&partition.topic, partition.partition);
-        match found.map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset),
-            _ => {
-                let ends = asker
-                    .fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT)
-                    .map_err(other)?;
-                Ok(ends.1)
-            }
-        }
+/// End of `partition` for readers of committed records (the last stable offset). `asker` reads
+/// committed records only.
+fn stable_end(asker: &BaseConsumer, partition: &TopicPartition) -> Result<i64, BusError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&partition.topic, partition.partition, Offset::End).map_err(other)?;
+    // A look-up for timestamp -1 (latest) honours the isolation level.
+    let found = with_leader(|| asker.offsets_for_times(list.clone(), REQUEST_TIMEOUT))?;
+    let found = found.find_partition(&partition.topic, partition.partition);
+    match found.map(|element| element.offset()) {
+        Some(Offset::Offset(offset)) => Ok(offset),
+        // Not known at this moment: none of it can be relied on yet.
+        _ => Ok(0),
     }
 }
