@@ -10,6 +10,7 @@ use headcount_schemas::CameraKey;
 use crate::answers::Pagination;
 use crate::cursor::Cursor;
 use crate::endpoints::Endpoint;
+use crate::observed;
 use crate::parameters::{NOT_A_CURSOR, Query};
 use crate::problem::{Code, Fault, Place, Problem};
 use crate::state::ApiState;
@@ -40,7 +41,10 @@ impl FromRequestParts<ApiState> for Call {
         let query = Query::parse(&raw_query, endpoint.operation_id, endpoint.parameters);
         let path = parts.uri.path().to_owned();
         match (tenant, query) {
-            (Ok(tenant), Ok(query)) => Ok(Self { tenant, query, endpoint, path, raw_query }),
+            (Ok(tenant), Ok(query)) => {
+                observed::is_for_tenant(tenant.as_str());
+                Ok(Self { tenant, query, endpoint, path, raw_query })
+            }
             (tenant, query) => {
                 let faults = tenant.err().into_iter().chain(query.err().unwrap_or_default());
                 Err(Problem::invalid(faults.collect()))

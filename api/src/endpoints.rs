@@ -128,6 +128,16 @@ impl Method {
         }
     }
 
+    /// What it does to the tables of its endpoint, in SQL's words.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Method::Get => "SELECT",
+            Method::Post => "INSERT",
+            Method::Put | Method::Patch => "UPDATE",
+            Method::Delete => "DELETE",
+        }
+    }
+
     fn filter(self) -> MethodFilter {
         match self {
             Method::Get => MethodFilter::GET,

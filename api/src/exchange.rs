@@ -1,14 +1,19 @@
 //! The outermost layer of every request: its id, the body of its problem, the headers of safety.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
-use crate::problem::{Code, Problem};
+use crate::errors::record::ErrorRecord;
+use crate::errors::trace::TraceId;
+use crate::observed::{self, Observed};
+use crate::problem::{Asked, Code, Problem};
+use crate::state::ApiState;
 
 /// The header that carries a request's id, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,25 +50,52 @@ impl RequestId {
         Self(given.map_or_else(|| Uuid::now_v7().to_string().into(), Into::into))
     }
 
+    #[cfg(test)]
+    pub(crate) fn new(id: &str) -> Self {
+        Self(id.into())
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Gives the request its id, renders the problem that came out of it, and adds the headers.
-pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
+/// Gives the request its id, renders the problem that came out of it and keeps it for the error log,
+/// and adds the headers.
+pub(crate) async fn complete(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
     let id = RequestId::of(request.headers());
-    let path = request.uri().path().to_owned();
+    let trace = TraceId::of(request.headers());
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(trace.clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let asked = ErrorRecord::begin(&request, route.as_ref().map(MatchedPath::as_str));
+    let accept_language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
+    let path = request.uri().path().to_owned();
 
-    let mut response = next.run(request).await;
+    let observed = Arc::new(Observed::default());
+    let mut response = observed::watch(observed.clone(), next.run(request)).await;
     if let Some(problem) = problem_in(&mut response) {
         let allow = response.headers_mut().remove(header::ALLOW);
-        response = problem.render(&path, id.as_str());
-        if let Some(allow) = allow {
-            response.headers_mut().insert(header::ALLOW, allow);
+        let retry_after = response.headers_mut().remove(header::RETRY_AFTER);
+        response = problem.render(Asked {
+            catalogue: &state.catalogue.now(),
+            accept_language: accept_language.as_ref().and_then(|v| v.to_str().ok()).unwrap_or(""),
+            instance: &path,
+            request_id: id.as_str(),
+            trace_id: trace.as_str(),
+        });
+        for (name, value) in [(header::ALLOW, allow), (header::RETRY_AFTER, retry_after)] {
+            if let Some(value) = value {
+                response.headers_mut().insert(name, value);
+            }
         }
+        state.errors.keep(asked.answered(&problem, &id, &trace, &observed, started.elapsed()));
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

@@ -10,18 +10,24 @@
 //! The API writes nothing: the sink is the only writer of events.
 
 pub mod answers;
+mod background;
+pub mod backlog;
 pub mod call;
 pub mod config;
 pub mod cursor;
 pub mod database;
 pub mod document;
 pub mod endpoints;
+pub mod errors;
 pub mod exchange;
 pub mod handlers;
 pub mod metrics;
+pub mod observed;
 pub mod parameters;
 pub mod problem;
 pub mod range;
+pub mod recovery;
+pub mod refreshed;
 mod router;
 mod stage;
 pub mod state;

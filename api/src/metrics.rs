@@ -16,6 +16,15 @@ pub const REQUEST_DURATION_SECONDS: &str = "headcount_api_request_duration_secon
 /// Requests under way.
 pub const REQUESTS_IN_FLIGHT: &str = "headcount_api_requests_in_flight";
 
+/// Requests that were tried again after the database failed, by `pattern`.
+pub const RETRIES_TOTAL: &str = "headcount_api_retries_total";
+/// Requests whose answer might have been one from before, by `pattern`.
+pub const FALLBACKS_TOTAL: &str = "headcount_api_fallbacks_total";
+/// Errors written to the error log.
+pub const ERROR_LOG_WRITTEN_TOTAL: &str = "headcount_api_error_log_written_total";
+/// Errors that found the error log full, or came too fast.
+pub const ERROR_LOG_DROPPED_TOTAL: &str = "headcount_api_error_log_dropped_total";
+
 /// The `route` of requests that no route answers: their paths are the clients' invention, and a
 /// label for each would have no bound.
 const UNMATCHED: &str = "unmatched";
@@ -25,6 +34,18 @@ pub fn describe() {
     describe_counter!(REQUESTS_TOTAL, Unit::Count, "Requests answered");
     describe_histogram!(REQUEST_DURATION_SECONDS, Unit::Seconds, "Time to answer a request");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests under way");
+    describe_counter!(RETRIES_TOTAL, Unit::Count, "Requests tried again");
+    describe_counter!(
+        FALLBACKS_TOTAL,
+        Unit::Count,
+        "Requests for which an answer from before would do"
+    );
+    describe_counter!(ERROR_LOG_WRITTEN_TOTAL, Unit::Count, "Errors written to the error log");
+    describe_counter!(
+        ERROR_LOG_DROPPED_TOTAL,
+        Unit::Count,
+        "Errors that the error log did not keep"
+    );
 }
 
 /// One less request under way, also when the client goes away before the answer.

@@ -8,6 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::errors::catalogue::Catalogue;
+use crate::recovery::pattern::DatabaseFailure;
+
 /// Content type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -17,10 +20,24 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub enum Code {
     /// No camera of the caller's tenant has this id.
     CameraNotFound,
-    /// Something in the request is not as documented; `errors` names each place.
-    ValidationError,
+    /// The camera is disabled; nothing can be posted for it.
+    CameraInactive,
+    /// The camera's configuration breaks a rule; `errors` names each place.
+    InvalidCameraConfig,
+    /// The camera's stream cannot be reached.
+    StreamConnectionFailed,
+    /// Detections could not be handed on.
+    DetectionFailed,
+    /// Counting events could not be handed on.
+    CountingError,
+    /// The caller is known and may not do this.
+    InsufficientPermissions,
+    /// The caller asks more often than agreed.
+    RateLimitExceeded,
     /// The database cannot be reached, or took too long to answer.
     DatabaseConnectionError,
+    /// Something in the request is not as documented; `errors` names each place.
+    ValidationError,
     /// Nothing lives at this path.
     RouteNotFound,
     /// The path exists, but not for this method; `Allow` says which ones it has.
@@ -31,6 +48,26 @@ pub enum Code {
     RequestTimeout,
     /// More requests are under way than this service works on at once.
     ServiceOverloaded,
+    /// The request has no credentials, or none that are valid.
+    AuthenticationRequired,
+    /// Tenant, user, password or refresh token is wrong.
+    InvalidCredentials,
+    /// Nothing of the caller's tenant has this id.
+    ResourceNotFound,
+    /// What the request asks for is taken, or was changed at the same time.
+    Conflict,
+    /// A configuration is only changed by who knows it: send its `ETag` as `If-Match`.
+    PreconditionRequired,
+    /// What is there is not what `If-Match` names.
+    PreconditionFailed,
+    /// The `Idempotency-Key` came with another request before.
+    IdempotencyKeyReused,
+    /// The body is not of a content type that this endpoint takes.
+    UnsupportedMediaType,
+    /// What was posted could not be handed over; nothing of it is promised.
+    EventBusError,
+    /// The keys of the token's issuer cannot be had.
+    IdentityProviderError,
     /// Any other request that could not be understood.
     BadRequest,
     /// Something broke inside; the log has it under the request's id.
@@ -39,15 +76,32 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 27] = [
         Code::CameraNotFound,
-        Code::ValidationError,
+        Code::CameraInactive,
+        Code::InvalidCameraConfig,
+        Code::StreamConnectionFailed,
+        Code::DetectionFailed,
+        Code::CountingError,
+        Code::InsufficientPermissions,
+        Code::RateLimitExceeded,
         Code::DatabaseConnectionError,
+        Code::ValidationError,
         Code::RouteNotFound,
         Code::MethodNotAllowed,
         Code::BodyTooLarge,
         Code::RequestTimeout,
         Code::ServiceOverloaded,
+        Code::AuthenticationRequired,
+        Code::InvalidCredentials,
+        Code::ResourceNotFound,
+        Code::Conflict,
+        Code::PreconditionRequired,
+        Code::PreconditionFailed,
+        Code::IdempotencyKeyReused,
+        Code::UnsupportedMediaType,
+        Code::EventBusError,
+        Code::IdentityProviderError,
         Code::BadRequest,
         Code::InternalError,
     ];
@@ -56,13 +110,30 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         match self {
             Code::CameraNotFound => "CAMERA_NOT_FOUND",
-            Code::ValidationError => "VALIDATION_ERROR",
+            Code::CameraInactive => "CAMERA_INACTIVE",
+            Code::InvalidCameraConfig => "INVALID_CAMERA_CONFIG",
+            Code::StreamConnectionFailed => "STREAM_CONNECTION_FAILED",
+            Code::DetectionFailed => "DETECTION_FAILED",
+            Code::CountingError => "COUNTING_ERROR",
+            Code::InsufficientPermissions => "INSUFFICIENT_PERMISSIONS",
+            Code::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
             Code::DatabaseConnectionError => "DATABASE_CONNECTION_ERROR",
+            Code::ValidationError => "VALIDATION_ERROR",
             Code::RouteNotFound => "ROUTE_NOT_FOUND",
             Code::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Code::BodyTooLarge => "BODY_TOO_LARGE",
             Code::RequestTimeout => "REQUEST_TIMEOUT",
             Code::ServiceOverloaded => "SERVICE_OVERLOADED",
+            Code::AuthenticationRequired => "AUTHENTICATION_REQUIRED",
+            Code::InvalidCredentials => "INVALID_CREDENTIALS",
+            Code::ResourceNotFound => "RESOURCE_NOT_FOUND",
+            Code::Conflict => "CONFLICT",
+            Code::PreconditionRequired => "PRECONDITION_REQUIRED",
+            Code::PreconditionFailed => "PRECONDITION_FAILED",
+            Code::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Code::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Code::EventBusError => "EVENT_BUS_ERROR",
+            Code::IdentityProviderError => "IDENTITY_PROVIDER_ERROR",
             Code::BadRequest => "BAD_REQUEST",
             Code::InternalError => "INTERNAL_ERROR",
         }
@@ -71,30 +142,101 @@ impl Code {
     /// The status that goes with it.
     pub fn status(self) -> StatusCode {
         match self {
-            Code::CameraNotFound | Code::RouteNotFound => StatusCode::NOT_FOUND,
-            Code::ValidationError | Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::CameraNotFound | Code::RouteNotFound | Code::ResourceNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Code::CameraInactive
+            | Code::InvalidCameraConfig
+            | Code::ValidationError
+            | Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::StreamConnectionFailed
+            | Code::DatabaseConnectionError
+            | Code::RequestTimeout
+            | Code::ServiceOverloaded
+            | Code::EventBusError
+            | Code::IdentityProviderError => StatusCode::SERVICE_UNAVAILABLE,
+            Code::DetectionFailed | Code::CountingError | Code::InternalError => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Code::InsufficientPermissions => StatusCode::FORBIDDEN,
+            Code::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Code::DatabaseConnectionError | Code::RequestTimeout | Code::ServiceOverloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::AuthenticationRequired | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Code::Conflict => StatusCode::CONFLICT,
+            Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
 
-    /// A short sentence for people, the same for every occurrence.
+    /// A short sentence for people, the same for every occurrence; in English, where the database has
+    /// no other.
     pub fn title(self) -> &'static str {
         match self {
             Code::CameraNotFound => "Camera with specified ID not found",
-            Code::ValidationError => "Request validation failed",
+            Code::CameraInactive => "Camera is currently inactive",
+            Code::InvalidCameraConfig => "Invalid camera configuration provided",
+            Code::StreamConnectionFailed => "Failed to connect to camera stream",
+            Code::DetectionFailed => "Person detection failed",
+            Code::CountingError => "People counting error occurred",
+            Code::InsufficientPermissions => "Insufficient permissions to access resource",
+            Code::RateLimitExceeded => "Rate limit exceeded",
             Code::DatabaseConnectionError => "Database connection error",
+            Code::ValidationError => "Request validation failed",
             Code::RouteNotFound => "Nothing lives at this path",
             Code::MethodNotAllowed => "The method is not allowed here",
             Code::BodyTooLarge => "The request body is too large",
             Code::RequestTimeout => "The request was not answered in time",
             Code::ServiceOverloaded => "The service is overloaded",
+            Code::AuthenticationRequired => "The caller is not known",
+            Code::InvalidCredentials => "The credentials are wrong",
+            Code::ResourceNotFound => "There is no such thing",
+            Code::Conflict => "The request contradicts what is there",
+            Code::PreconditionRequired => "The request must say what it changes",
+            Code::PreconditionFailed => "It was changed in the meantime",
+            Code::IdempotencyKeyReused => "The idempotency key belongs to another request",
+            Code::UnsupportedMediaType => "The body is of another kind",
+            Code::EventBusError => "The event bus is away",
+            Code::IdentityProviderError => "The identity provider does not answer",
             Code::BadRequest => "The request could not be understood",
             Code::InternalError => "Internal error",
+        }
+    }
+
+    /// What a client may do about it; in English, where the database has no other.
+    pub fn action(self) -> &'static str {
+        match self {
+            Code::CameraNotFound => "Check the id against the list of cameras",
+            Code::CameraInactive => "Activate the camera, then try again",
+            Code::InvalidCameraConfig => "Correct what `errors` names and send it again",
+            Code::StreamConnectionFailed => "Check that the camera is on and its address is right",
+            Code::DetectionFailed => "Try again later; tell the operator if it goes on",
+            Code::CountingError => "Try again later; tell the operator if it goes on",
+            Code::InsufficientPermissions => "Ask an administrator for the permission",
+            Code::RateLimitExceeded => "Wait as long as `Retry-After` says",
+            Code::DatabaseConnectionError => "Try again after the time in `Retry-After`",
+            Code::ValidationError => "Correct what `errors` names and send it again",
+            Code::RouteNotFound => "See /openapi.json for the paths",
+            Code::MethodNotAllowed => "Use a method that `Allow` names",
+            Code::BodyTooLarge => "Send less at once",
+            Code::RequestTimeout => "Ask for less at once, or try again later",
+            Code::ServiceOverloaded => "Wait as long as `Retry-After` says",
+            Code::AuthenticationRequired => "Send a valid token or API key",
+            Code::InvalidCredentials => "Check tenant, user and password, or log in again",
+            Code::ResourceNotFound => "Check the id against the list",
+            Code::Conflict => "Read what is there, then decide anew",
+            Code::PreconditionRequired => "Read it, and send its `ETag` as `If-Match`",
+            Code::PreconditionFailed => "Read it again, and repeat the change",
+            Code::IdempotencyKeyReused => "Use a new key for a new request",
+            Code::UnsupportedMediaType => "Send a content type that /openapi.json names",
+            Code::EventBusError => "Send it again after the time in `Retry-After`",
+            Code::IdentityProviderError => "Try again after the time in `Retry-After`",
+            Code::BadRequest => "See /openapi.json for what is understood",
+            Code::InternalError => {
+                "Try again later; give the operator the request id if it goes on"
+            }
         }
     }
 
@@ -106,7 +248,9 @@ impl Code {
     /// After how many seconds a client may try again, where trying again can help.
     fn retry_after_s(self) -> Option<u32> {
         match self {
-            Code::DatabaseConnectionError => Some(5),
+            Code::DatabaseConnectionError | Code::EventBusError | Code::IdentityProviderError => {
+                Some(5)
+            }
             Code::RequestTimeout | Code::ServiceOverloaded => Some(1),
             _ => None,
         }
@@ -116,6 +260,7 @@ impl Code {
     pub fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Code::RouteNotFound,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
             StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
             status if status.is_client_error() => Code::BadRequest,
@@ -155,12 +300,14 @@ pub struct Problem {
     pub detail: String,
     /// Everything that is wrong with the request, for [`Code::ValidationError`].
     pub errors: Vec<Fault>,
+    /// What failed beneath, for the log and for recovery.
+    pub database: Option<Box<DatabaseFailure>>,
 }
 
 impl Problem {
     /// A problem without a list of faults.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new() }
+        Self { code, detail: detail.into(), errors: Vec::new(), database: None }
     }
 
     /// The request has these faults.
@@ -169,7 +316,7 @@ impl Problem {
             [only] => only.message.clone(),
             several => format!("{} things are wrong with the request", several.len()),
         };
-        Self { code: Code::ValidationError, detail, errors }
+        Self { code: Code::ValidationError, detail, errors, database: None }
     }
 
     /// No such camera. The same words whether it never existed or is another tenant's.
@@ -178,27 +325,54 @@ impl Problem {
         Self::new(Code::CameraNotFound, format!("no camera has the id `{shown}`"))
     }
 
-    /// The answer's status, headers and body.
-    pub(crate) fn render(&self, instance: &str, request_id: &str) -> Response {
+    /// The database does not answer now.
+    pub fn database_away() -> Self {
+        Self::new(Code::DatabaseConnectionError, "the database did not answer; try again later")
+    }
+
+    /// The answer's status, headers and body, in the caller's language.
+    pub(crate) fn render(&self, asked: Asked<'_>) -> Response {
+        let (language, wording) = asked.catalogue.word(self.code, asked.accept_language);
         let body = ProblemBody {
             type_uri: self.code.type_uri(),
-            title: self.code.title(),
+            title: &wording.title,
             status: self.code.status().as_u16(),
             detail: &self.detail,
-            instance,
+            instance: asked.instance,
             code: self.code,
+            suggested_action: wording.action.as_deref(),
             errors: &self.errors,
-            request_id,
+            request_id: asked.request_id,
+            trace_id: asked.trace_id,
         };
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.append(header::VARY, HeaderValue::from_static("accept-language"));
+        if let Ok(language) = HeaderValue::from_str(language) {
+            headers.insert(header::CONTENT_LANGUAGE, language);
+        }
         if let Some(seconds) = self.code.retry_after_s() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// What of a request its problem repeats.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The sentences.
+    pub catalogue: &'a Catalogue,
+    /// Languages that the caller reads.
+    pub accept_language: &'a str,
+    /// The path.
+    pub instance: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The trace's id.
+    pub trace_id: &'a str,
 }
 
 /// Only marks the answer; the body follows where the request's id and path are known.
@@ -219,61 +393,51 @@ impl IntoResponse for Problem {
     "detail": "no camera has the id `dor`",
     "instance": "/api/v1/cameras/dor",
     "code": "CAMERA_NOT_FOUND",
-    "request_id": "0192e4a0-5a5e-7c3e-9b1c-7d0a3f1c2b4d"
+    "suggested_action": "Check the id against the list of cameras",
+    "request_id": "0192e4a0-5a5e-7c3e-9b1c-7d0a3f1c2b4d",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"
 }))]
 pub(crate) struct ProblemBody<'a> {
     /// Identifies the kind of problem.
     #[serde(rename = "type")]
     type_uri: String,
-    /// The kind of problem, in words.
-    title: &'static str,
+    /// The kind of problem, in words of the language that `Content-Language` names.
+    title: &'a str,
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// This occurrence, in words.
+    /// This occurrence, in English.
     detail: &'a str,
     /// Path of the request.
     instance: &'a str,
     /// Identifies the kind of problem, as the guide names it.
     code: Code,
+    /// What the client may do about it, in the language of `title`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    suggested_action: Option<&'a str>,
     /// Everything that is wrong with the request.
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [Fault],
     /// Identifies the request in the service's log.
     request_id: &'a str,
+    /// Identifies the trace that the request belongs to (W3C Trace Context).
+    trace_id: &'a str,
 }
-
-/// SQLSTATE classes that mean "not now": connection exceptions (08), refused authorization (28) and
-/// databases that are not there (3D), which an operator mends, operator intervention such as
-/// shutdown and statement timeout (57), insufficient resources (53), and transactions that lost
-/// against another one (40).
-const PASSING_SQLSTATE_CLASSES: [&str; 6] = ["08", "28", "3D", "40", "53", "57"];
 
 /// Internals go to the log; the client learns whether trying again can help.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let passing = match &error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::BeginFailed => true,
-            sqlx::Error::Database(refused) => refused.code().is_some_and(|state| {
-                PASSING_SQLSTATE_CLASSES.iter().any(|class| state.starts_with(class))
-            }),
-            _ => false,
-        };
-        if passing {
+        let failure = DatabaseFailure::of(&error);
+        let problem = if failure.as_ref().is_some_and(DatabaseFailure::is_passing) {
             tracing::warn!(%error, "the database did not answer");
-            return Self::new(
-                Code::DatabaseConnectionError,
-                "the database did not answer; try again later",
-            );
-        }
-        tracing::error!(%error, "a query failed");
-        Self::new(Code::InternalError, "the request could not be completed")
+            Self::database_away()
+        } else {
+            tracing::error!(%error, "a query failed");
+            Self::new(Code::InternalError, "the request could not be completed")
+        };
+        Self { database: failure.map(Box::new), ..problem }
     }
 }
 

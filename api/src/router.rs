@@ -21,6 +21,7 @@ use crate::exchange::{self, RequestId};
 use crate::handlers::{pages, registry};
 use crate::metrics;
 use crate::problem::{Code, Problem};
+use crate::recovery;
 use crate::state::ApiState;
 
 /// The whole service, ready to be served or to be called without a socket.
@@ -38,35 +39,45 @@ pub fn router(state: ApiState) -> Router {
     // Who watches an overloaded service must still be answered.
     let is_probe = |endpoint: &&Endpoint| endpoint.service == Service::Operations;
     let (probes, others): (Vec<_>, Vec<_>) = ENDPOINTS.iter().partition(is_probe);
+    let mount = |router, endpoint| mount(router, endpoint, &state);
     let probes = probes.into_iter().fold(Router::new(), mount).layer(probe_limits);
     let others = others.into_iter().fold(pages::router(), mount).layer(limits);
 
-    layered(others.merge(probes).fallback(route_not_found), config.max_body_bytes).with_state(state)
+    layered(others.merge(probes).fallback(route_not_found), &state).with_state(state)
 }
 
 /// The layers around every route, innermost first.
-fn layered(routes: Router<ApiState>, max_body_bytes: usize) -> Router<ApiState> {
+fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
     let traced = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_request(())
         .on_response(DefaultOnResponse::new().level(Level::DEBUG));
     routes
-        .layer(RequestBodyLimitLayer::new(max_body_bytes))
+        .layer(RequestBodyLimitLayer::new(state.config.max_body_bytes))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(traced)
         .layer(middleware::from_fn(metrics::measure))
-        .layer(middleware::from_fn(exchange::complete))
+        .layer(middleware::from_fn_with_state(state.clone(), exchange::complete))
 }
 
-fn mount(router: Router<ApiState>, endpoint: &'static Endpoint) -> Router<ApiState> {
+fn mount(
+    router: Router<ApiState>,
+    endpoint: &'static Endpoint,
+    state: &ApiState,
+) -> Router<ApiState> {
     let cache_control = match endpoint.cache_lifetime_s {
         0 => HeaderValue::from_static("no-store"),
         // Private: another tenant's answer has the same address.
         seconds => HeaderValue::from_str(&format!("private, max-age={seconds}"))
             .unwrap_or_else(|_| HeaderValue::from_static("no-store")),
     };
+    let recovering = (state.clone(), endpoint);
     let mut route = endpoint
         .route()
+        .layer::<_, Infallible>(middleware::from_fn_with_state(
+            recovering,
+            recovery::layer::recover,
+        ))
         .layer::<_, Infallible>(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
             cache_control,
@@ -136,7 +147,7 @@ mod tests {
         let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let state = ApiState::new(ApiConfig::default(), pool, metrics);
-        let app = layered(Router::new().route("/", get(panics)), 1).with_state(state);
+        let app = layered(Router::new().route("/", get(panics)), &state).with_state(state);
         let request = axum::http::Request::get("/").body(Body::empty()).expect("a request");
         let response = app.oneshot(request).await.expect("an answer");
         assert_eq!(response.status(), 500);

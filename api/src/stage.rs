@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::background;
 use crate::config::ApiConfig;
 use crate::metrics as names;
 use crate::router::router;
@@ -86,7 +87,9 @@ pub async fn serve_on(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "the API is listening");
     }
-    let app = router(ApiState::new(config, pool, metrics));
+    let state = ApiState::new(config, pool, metrics);
+    let _background = background::start(&state);
+    let app = router(state);
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small packets stay delayed on one connection");

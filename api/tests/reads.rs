@@ -112,6 +112,7 @@ async fn another_tenants_camera_answers_as_an_unknown_one() {
             json!(foreign["detail"].as_str().map(|text| text.replace("door", "none")));
         foreign["instance"] = json!(of("none"));
         foreign["request_id"] = unknown["request_id"].clone();
+        foreign["trace_id"] = unknown["trace_id"].clone();
         assert_eq!(foreign, unknown, "{endpoint:?}");
         // Its owner sees it.
         let headers = [("x-tenant", others.tenant.as_str())];

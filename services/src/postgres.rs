@@ -21,7 +21,8 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// The superuser of every private cluster.
 const SUPERUSER: &str = "headcount";
 /// What a folder of binaries must hold.
-const PROGRAMS: [&str; 5] = ["postgres", "initdb", "pg_isready", "psql", "pg_config"];
+const PROGRAMS: [&str; 6] =
+    ["postgres", "initdb", "pg_isready", "pg_basebackup", "psql", "pg_config"];
 const OLDEST_MAJOR: u32 = 15;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +65,7 @@ pub enum PostgresError {
     /// A helper program failed.
     #[error("{program} failed: {output}")]
     Tool {
-        /// `initdb` or `psql`.
+        /// `initdb`, `pg_basebackup` or `psql`.
         program: &'static str,
         /// What it wrote to standard error.
         output: String,
@@ -173,6 +174,43 @@ impl Postgres {
     /// Where it keeps its files; the log is `postgres.log`.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Starts a streaming replica of this cluster in a temporary directory: a copy that follows
+    /// every change and takes no writes of its own until [`Postgres::promote`].
+    pub fn start_replica(&self) -> Result<Self, PostgresError> {
+        let temporary = tempfile::Builder::new().prefix("headcount-replica-").tempdir()?;
+        let dir = temporary.path().canonicalize()?;
+        if let Some(user) = &self.run_as {
+            hand_over(&dir, user)?;
+        }
+        let mut replica = Self {
+            dir,
+            bin: self.bin.clone(),
+            port: free_port()?,
+            run_as: self.run_as.clone(),
+            timescale: self.timescale,
+            server: None,
+            temporary: Some(temporary),
+        };
+        let mut copy = replica.command("pg_basebackup");
+        copy.arg("-D").arg(replica.data_dir());
+        // `-R` writes `standby.signal` and where to follow from.
+        copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-h", "127.0.0.1", "-p"]);
+        copy.arg(self.port.to_string()).args(["-U", SUPERUSER]);
+        run("pg_basebackup", copy)?;
+        replica.launch()?;
+        Ok(replica)
+    }
+
+    /// Makes a replica a primary of its own, as after the loss of the one it followed. Returns when it
+    /// takes writes.
+    pub fn promote(&self) -> Result<(), PostgresError> {
+        let seconds = START_PATIENCE.as_secs();
+        match self.psql(&format!("SELECT pg_promote(true, {seconds})"))?.trim() {
+            "t" => Ok(()),
+            _ => Err(PostgresError::NotReady { log: tail(&self.log()) }),
+        }
     }
 
     /// Stops it in good order. It can be started again with [`Postgres::restart`].

@@ -62,3 +62,36 @@ fn a_name_that_is_no_name_is_refused() {
         assert!(postgres.create_database(name).is_err(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_replica_follows_until_it_is_promoted() {
+    let mut primary = Postgres::start_temporary().expect("starts");
+    let replica = primary.start_replica().expect("a replica");
+    let url = primary.create_database("shop").expect("creates");
+    let mut connection = PgConnection::connect(&url).await.expect("connects");
+    sqlx::query("CREATE TABLE t AS SELECT 7::bigint AS n")
+        .execute(&mut connection)
+        .await
+        .expect("t");
+
+    let copied = replica.database_url("shop");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut connection = loop {
+        if let Ok(mut copy) = PgConnection::connect(&copied).await {
+            let there = "SELECT to_regclass('t') IS NOT NULL";
+            if sqlx::query_scalar(there).fetch_one(&mut copy).await.expect("answers") {
+                break copy;
+            }
+        }
+        assert!(std::time::Instant::now() < deadline, "the replica does not follow");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(number(&copied, "SELECT n FROM t").await, 7);
+    let write = "INSERT INTO t VALUES (8)";
+    assert!(sqlx::query(write).execute(&mut connection).await.is_err(), "it only reads");
+
+    primary.kill().expect("killed");
+    replica.promote().expect("promoted");
+    sqlx::query(write).execute(&mut connection).await.expect("takes writes now");
+    assert_eq!(number(&copied, "SELECT count(*) FROM t").await, 2);
+}
