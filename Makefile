@@ -3,8 +3,9 @@
 .DEFAULT_GOAL := help
 DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
+comma := ,
 
-.PHONY: help setup build test lint demo doctor bench bench-core clean
+.PHONY: help setup build test lint demo doctor bench bench-core chaos clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -12,6 +13,7 @@ help:
 	@echo "make setup   bring what is needed to build and test"
 	@echo "make doctor  say what is found on this machine"
 	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
+	@echo "make chaos   kill, freeze, cut off and confuse everything: 200 kills, then faults of every kind"
 	@echo "make bench-core  counting beside a pipeline in Python, and the tracker alone"
 
 setup:
@@ -62,6 +64,18 @@ bench-core: setup $(BENCH_VENV)/.requirements
 	target/release/headcount bench core --clips "$(DATA)/clips" --truth "$(DATA)/clips/line-counts.json" \
 		--model "$(DATA)/models/yolox_nano_dynamic_hw.onnx" \
 		--python $(BENCH_VENV)/bin/python --script "$(YARDSTICK)"
+
+# The same faults every time; SEED chooses others. Filling disks needs to mount: WITHOUT=disk-full where that is
+# not allowed. Recordings and clips lie beside the test data; without recordings people are made up.
+SEED := 1
+CHAOS := $(RUN) chaos --seed $(SEED)
+RECORDINGS := $(if $(wildcard $(DATA)/mot17),--detections "$(DATA)/mot17")
+
+chaos: build
+	$(CHAOS) --fast $(RECORDINGS) --kinds kill --faults 200 --per-round 25
+	$(CHAOS) --fast $(RECORDINGS) --faults 70 --per-round 14 $(if $(WITHOUT),--without $(WITHOUT))
+	$(CHAOS) --clips "$(DATA)/clips" --model "$(DATA)/models/yolox_nano_416x416.onnx" --cameras 3 \
+		--faults 24 --per-round 6 --without time-step$(if $(WITHOUT),$(comma)$(WITHOUT))
 
 clean:
 	rm -rf out .local/postgres

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headcount_chaos::plan::Kind;
 
 /// Counts people in video: Kafka in the middle, TimescaleDB behind, REST in front.
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ pub enum Command {
     /// Measure speed, latency and memory.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Kill, freeze, cut off and confuse the stages, and check that no count changes.
+    Chaos(ChaosArgs),
     /// Bring the database to the schema this program needs.
     Migrate {
         /// Only say what would be done.
@@ -214,6 +217,53 @@ pub struct BenchCoreArgs {
     /// Times that each clip is counted by each side, in turn; the median is taken.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub runs: usize,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// Start at the detections, without `ingest` and `detect`: more faults in the same time.
+    #[arg(long, conflicts_with = "clips", required_unless_present = "clips")]
+    pub fast: bool,
+    /// Folder of MOTChallenge sequences whose detections the cameras show; else people are made up.
+    #[arg(long, value_name = "DIR", requires = "fast")]
+    pub detections: Option<PathBuf>,
+    /// Folder of clips that the cameras show; all stages run.
+    #[arg(long, value_name = "DIR")]
+    pub clips: Option<PathBuf>,
+    /// Model file, or its name in the models folder.
+    #[arg(long, value_name = "FILE", conflicts_with = "fast")]
+    pub model: Option<PathBuf>,
+    /// Decides which faults come in which order; drawn at random if not given.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How many faults.
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub faults: usize,
+    /// Kinds to choose from, each as often as the others: kill, kill-two, stop, kill-broker, kill-database,
+    /// cut, delay, throttle, half-open, join, hand-over, plant, disk-full, time-step. All if not given.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub kinds: Vec<Kind>,
+    /// Kinds to leave out.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub without: Vec<Kind>,
+    /// Faults after which the counts are compared and everything begins anew.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub per_round: usize,
+    /// Cameras.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub cameras: usize,
+    /// Detections a second of each camera, with `--fast`.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// Session timeout of the stages, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub session_timeout_ms: u32,
+    /// Where the logs of rounds that fail are kept.
+    #[arg(long, value_name = "DIR", default_value = "out/chaos")]
+    pub logs: PathBuf,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,

@@ -55,11 +55,19 @@ pub struct KafkaSettings {
     pub min_session_timeout_ms: u32,
     /// Largest record batch.
     pub max_message_bytes: u32,
+    /// Ports of 127.0.0.1 at which something stands between clients and the broker, such as a
+    /// proxy. For each of them the broker has a listener of its own ([`Kafka::listener`]) that tells its
+    /// clients to come back through that port.
+    pub advertised_ports: Vec<u16>,
 }
 
 impl Default for KafkaSettings {
     fn default() -> Self {
-        Self { min_session_timeout_ms: 6000, max_message_bytes: 8 * 1024 * 1024 }
+        Self {
+            min_session_timeout_ms: 6000,
+            max_message_bytes: 8 * 1024 * 1024,
+            advertised_ports: Vec::new(),
+        }
     }
 }
 
@@ -70,6 +78,8 @@ pub struct Kafka {
     java: PathBuf,
     libs: PathBuf,
     port: u16,
+    /// Listeners behind the advertised ports, in their order.
+    listeners: Vec<u16>,
     server: Option<ServerProcess>,
     temporary: Option<TempDir>,
 }
@@ -103,8 +113,10 @@ impl Kafka {
     ) -> Result<Self, KafkaError> {
         let (java, libs) = (java()?, libs()?);
         let port = free_port()?;
-        let mut kafka = Self { dir, java, libs, port, server: None, temporary };
-        let properties = properties(&kafka.dir, port, free_port()?, settings);
+        let advertised = settings.advertised_ports.iter();
+        let listeners: Vec<u16> = advertised.map(|_| free_port()).collect::<Result<_, _>>()?;
+        let mut kafka = Self { dir, java, libs, port, listeners, server: None, temporary };
+        let properties = properties(&kafka.dir, port, free_port()?, &kafka.listeners, settings);
         std::fs::write(kafka.properties_path(), properties)?;
         std::fs::write(kafka.dir.join("log4j2.xml"), log4j(&kafka.log()))?;
         if !kafka.dir.join("data/meta.properties").exists() {
@@ -117,6 +129,16 @@ impl Kafka {
     /// `host:port` for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where the listener behind the `index`-th of [`KafkaSettings::advertised_ports`] is.
+    pub fn listener(&self, index: usize) -> Option<SocketAddr> {
+        self.listeners.get(index).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
+    }
+
+    /// Whether its process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.server.as_mut().is_some_and(|server| matches!(server.exited(), Ok(None)))
     }
 
     /// Where it keeps its files; the log is `kafka.log`.
@@ -244,8 +266,21 @@ fn has_kafka_jar(libs: &Path) -> bool {
     entries.any(|entry| entry.file_name().to_string_lossy().starts_with("kafka_"))
 }
 
-fn properties(dir: &Path, port: u16, controller_port: u16, settings: &KafkaSettings) -> String {
-    let KafkaSettings { min_session_timeout_ms, max_message_bytes } = settings;
+fn properties(
+    dir: &Path,
+    port: u16,
+    controller_port: u16,
+    behind: &[u16],
+    settings: &KafkaSettings,
+) -> String {
+    let KafkaSettings { min_session_timeout_ms, max_message_bytes, advertised_ports } = settings;
+    let (mut listeners, mut advertised, mut protocols) =
+        (String::new(), String::new(), String::new());
+    for (index, (own, told)) in behind.iter().zip(advertised_ports).enumerate() {
+        listeners += &format!(",BEHIND{index}://127.0.0.1:{own}");
+        advertised += &format!(",BEHIND{index}://127.0.0.1:{told}");
+        protocols += &format!(",BEHIND{index}:PLAINTEXT");
+    }
     let data = dir.join("data");
     let data = data.display();
     format!(
@@ -253,10 +288,10 @@ fn properties(dir: &Path, port: u16, controller_port: u16, settings: &KafkaSetti
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -169,6 +170,16 @@ impl Postgres {
     /// Whether databases of this cluster can `CREATE EXTENSION timescaledb`.
     pub fn has_timescale(&self) -> bool {
         self.timescale
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Whether its process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.server.as_mut().is_some_and(|server| matches!(server.exited(), Ok(None)))
     }
 
     /// Where it keeps its files; the log is `postgres.log`.

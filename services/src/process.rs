@@ -93,6 +93,11 @@ impl ServerProcess {
         self.child.try_wait()
     }
 
+    /// Sends `signal` and waits for nothing.
+    pub fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
     /// Sends `signal`, waits up to `patience` for the end, then kills.
     pub fn stop(mut self, signal: Signal, patience: Duration) -> io::Result<ExitStatus> {
         if self.child.try_wait()?.is_none() {

@@ -12,6 +12,7 @@ macro_rules! say {
 
 mod analyze;
 mod bench;
+mod chaos;
 mod demo;
 mod doctor;
 mod eval;
@@ -60,6 +61,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Bench(command) => return bench::run(command).await,
         Command::Model(command) => return model::run(command, &loaded),
         Command::Doctor => return doctor::run(&loaded).await,
+        Command::Chaos(args) => return chaos::run(args).await,
         _ => {}
     }
     telemetry::start_logs(&loaded.config.log)
@@ -78,6 +80,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Analyze(_)
         | Command::Eval(_)
         | Command::Bench(_)
+        | Command::Chaos(_)
         | Command::Model(_)
         | Command::Doctor => {}
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use headcount_chaos::walkers::epoch_ms;
 use headcount_schemas::Topic;
 use headcount_schemas::events::{
     CameraHealth, CameraStatus, Crossing, DeadLetter, Frame, FrameKind, Track,
@@ -10,7 +11,6 @@ use headcount_schemas::events::{
 use serde_json::Value;
 
 use crate::harness::{Pipeline, headcount, test_data, wait_until};
-use crate::walkers::epoch_ms;
 
 const MODEL: &str = "models/yolox_nano_416x416.onnx";
 

@@ -4,19 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headcount_bus::OutRecord;
+use headcount_chaos::walkers;
 use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_schemas::events::{
     Coverage, Crossing, DeadLetter, DetectionSet, Occupancy, Track, Visit,
 };
-use headcount_schemas::{CameraConfig, Event, Topic};
+use headcount_schemas::{CameraConfig, Event, Topic, TopicNames};
 use headcount_services::{Kafka, KafkaSettings, Postgres};
 use sqlx::PgPool;
 
 use crate::harness::{Pipeline, SESSION_TIMEOUT_MS, Stage, by_camera, wait_until};
-use crate::walkers;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const FRAMES: i64 = 600;
+
+/// What an undisturbed run leads to.
+fn expected(camera: &CameraConfig, sets: &[DetectionSet]) -> Vec<CountEvent> {
+    let mut counter = CameraCounter::new(camera, TrackerSettings::default());
+    let mut events = Vec::new();
+    for set in sets {
+        counter.update(set, &mut events);
+    }
+    events
+}
+
+fn records(names: &TopicNames, sets: &[DetectionSet]) -> Vec<OutRecord> {
+    sets.iter().map(|set| OutRecord::event(names, set).unwrap()).collect()
+}
 
 /// Three cameras' worth of detections and what they must lead to.
 struct Load {
@@ -34,7 +48,7 @@ impl Load {
             })
             .into();
         let expect = |(camera, sets): &(CameraConfig, Vec<DetectionSet>)| {
-            (camera.key().to_string(), walkers::expected(camera, sets))
+            (camera.key().to_string(), expected(camera, sets))
         };
         let expected: BTreeMap<_, _> = cameras.iter().map(expect).collect();
         for events in expected.values() {
@@ -236,7 +250,7 @@ async fn new_geometry_holds_from_its_first_frame_on() {
 
     let producer = pipeline.bus.producer().await.unwrap();
     producer.send(vec![OutRecord::event(&names, &before).unwrap()]).await.unwrap();
-    producer.send(walkers::records(&names, &sets[..half / 2])).await.unwrap();
+    producer.send(records(&names, &sets[..half / 2])).await.unwrap();
     let count = pipeline.start("count");
     wait_until("the first detections are counted", PATIENCE, async || {
         pipeline.is_consumed("count", Topic::Detections).await
@@ -245,10 +259,10 @@ async fn new_geometry_holds_from_its_first_frame_on() {
     .await;
     // The new configuration is there long before the first frame that was taken under it.
     producer.send(vec![OutRecord::event(&names, &after).unwrap()]).await.unwrap();
-    producer.send(walkers::records(&names, &sets[half / 2..half + 20])).await.unwrap();
+    producer.send(records(&names, &sets[half / 2..half + 20])).await.unwrap();
     count.kill();
     let count = pipeline.start("count");
-    producer.send(walkers::records(&names, &sets[half + 20..])).await.unwrap();
+    producer.send(records(&names, &sets[half + 20..])).await.unwrap();
     wait_until("everything is counted", PATIENCE, async || {
         pipeline.is_consumed("count", Topic::Detections).await
             && pipeline.events::<Crossing>().await.len() >= expected.len()

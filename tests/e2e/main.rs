@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bad_input;
+mod chaos;
 mod clips;
 mod compose;
 mod faults;
 mod harness;
 mod readers;
-mod walkers;

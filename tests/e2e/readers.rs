@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use headcount_bus::OutRecord;
+use headcount_chaos::walkers;
 use headcount_schemas::Topic;
 use headcount_schemas::events::Crossing;
 use serde_json::Value;
 
 use crate::harness::{Pipeline, wait_until};
-use crate::walkers;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fastavro_reads_every_count_topic() {
@@ -21,7 +21,8 @@ async fn fastavro_reads_every_count_topic() {
     let names = pipeline.names();
     let producer = pipeline.bus.producer().await.unwrap();
     producer.send(vec![OutRecord::event(&names, &camera).unwrap()]).await.unwrap();
-    producer.send(walkers::records(&names, &sets)).await.unwrap();
+    let records = sets.iter().map(|set| OutRecord::event(&names, set).unwrap()).collect();
+    producer.send(records).await.unwrap();
     let count = pipeline.start("count");
     let api = pipeline.start("api");
     wait_until("the walkers are counted", Duration::from_secs(60), async || {

@@ -1,12 +1,10 @@
-//! Made-up people who walk to and fro: detections without a detector, and the events that they must lead to.
+//! Made-up people who walk to and fro: detections without a detector.
 
 use std::sync::LazyLock;
 
-use headcount_bus::OutRecord;
-use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_schemas::camera::{Line, Point, Zone};
 use headcount_schemas::events::{BoundingBox, DetectionSet, FrameKind};
-use headcount_schemas::{CameraConfig, CameraKey, TopicNames};
+use headcount_schemas::{CameraConfig, CameraKey};
 
 /// Yesterday, on the full hour: recent, as the database drops what is too old.
 pub fn epoch_ms() -> i64 {
@@ -17,13 +15,16 @@ pub fn epoch_ms() -> i64 {
     *EPOCH_MS
 }
 
-const FRAME_US: i64 = 100_000;
-const WIDTH: i32 = 1280;
-const HEIGHT: i32 = 720;
+/// Time between two pictures.
+pub const FRAME_US: i64 = 100_000;
+/// Size of the pictures, in pixels.
+pub const SIZE_PX: (i32, i32) = (1280, 720);
 
+/// A camera `acme/id` with a line in the middle and a zone to its right.
 pub fn camera(id: &str) -> CameraConfig {
+    let key = CameraKey { tenant: "acme".to_owned(), camera: id.to_owned() };
     let at = |x, y| Point { x, y };
-    let mut camera = CameraConfig::new(CameraKey::new("acme", id).unwrap(), "nowhere");
+    let mut camera = CameraConfig::new(key, "nowhere");
     camera.lines.push(Line::new("door", at(0.5, 0.0), at(0.5, 1.0)));
     camera
         .zones
@@ -33,7 +34,6 @@ pub fn camera(id: &str) -> CameraConfig {
 
 /// `frames` pictures of five people, then the end.
 pub fn detections(camera: &CameraConfig, frames: i64) -> Vec<DetectionSet> {
-    let seed = camera.camera.bytes().fold(7u64, |a, b| a.wrapping_mul(31).wrapping_add(b.into()));
     let set = |sequence: i64, kind, boxes| DetectionSet {
         tenant: camera.tenant.clone(),
         camera: camera.camera.clone(),
@@ -41,21 +41,24 @@ pub fn detections(camera: &CameraConfig, frames: i64) -> Vec<DetectionSet> {
         sequence,
         kind,
         capture_us: epoch_ms() * 1000 + sequence.min(frames - 1) * FRAME_US,
-        width: WIDTH,
-        height: HEIGHT,
+        width: SIZE_PX.0,
+        height: SIZE_PX.1,
         config_version: camera.version,
         model: "walkers@0".to_owned(),
         inference_us: 0,
         boxes,
     };
     let mut sets: Vec<DetectionSet> = (0..frames)
-        .map(|sequence| {
-            let people = (0..5).map(|person| walker(seed, person, sequence)).collect();
-            set(sequence, FrameKind::Picture, people)
-        })
+        .map(|sequence| set(sequence, FrameKind::Picture, people(&camera.camera, sequence)))
         .collect();
     sets.push(set(frames, FrameKind::End, Vec::new()));
     sets
+}
+
+/// The five people whom camera `id` sees in its picture number `sequence`.
+pub fn people(id: &str, sequence: i64) -> Vec<BoundingBox> {
+    let seed = id.bytes().fold(7u64, |a, b| a.wrapping_mul(31).wrapping_add(b.into()));
+    (0..5).map(|person| walker(seed, person, sequence)).collect()
 }
 
 /// One person on a lane of their own, from one side to the other and back.
@@ -68,18 +71,4 @@ fn walker(seed: u64, person: i64, sequence: i64) -> BoundingBox {
     let x = 150.0 + 980.0 * along;
     let foot = 180.0 + 125.0 * person as f32;
     BoundingBox { x1: x - 25.0, y1: foot - height, x2: x + 25.0, y2: foot, score: 0.9, class: 0 }
-}
-
-pub fn records(names: &TopicNames, sets: &[DetectionSet]) -> Vec<OutRecord> {
-    sets.iter().map(|set| OutRecord::event(names, set).unwrap()).collect()
-}
-
-/// What an undisturbed run leads to.
-pub fn expected(camera: &CameraConfig, sets: &[DetectionSet]) -> Vec<CountEvent> {
-    let mut counter = CameraCounter::new(camera, TrackerSettings::default());
-    let mut events = Vec::new();
-    for set in sets {
-        counter.update(set, &mut events);
-    }
-    events
 }
