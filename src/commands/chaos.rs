@@ -14,7 +14,8 @@ pub async fn run(args: ChaosArgs) -> Result<ExitCode, Failure> {
     let options = options(&args)?;
     let json = args.json.as_deref();
     // What happens is told where the report does not go.
-    let mut tell = |line: &str| if json == Some("-") { esay!("{line}") } else { say!("{line}") };
+    let mut tell =
+        |line: &str| if json == Some("-") { eprintln!("{line}") } else { say!("{line}") };
     let shutdown = signals::shutdown_on_signal().context("signals")?;
     let ended = tokio::select! {
         ended = headcount_chaos::run(&options, &mut tell) => ended,
