@@ -94,8 +94,12 @@ impl KafkaBus {
     }
 
     fn try_connect(config: KafkaConfig) -> Result<Self, BusError> {
+        let mut asks = client(&config);
+        // Watermarks are ends of what is written, also by transactions that have not ended yet. With the
+        // default a record whose transaction has just been committed might lie beyond the end.
+        asks.set("isolation.level", "read_uncommitted");
         let metadata: BaseConsumer =
-            client(&config).create().map_err(|error| BusError::Other(error.to_string()))?;
+            asks.create().map_err(|error| BusError::Other(error.to_string()))?;
         metadata.fetch_metadata(None, Duration::from_secs(3)).map_err(|error| {
             BusError::Unreachable { brokers: config.brokers.clone(), reason: error.to_string() }
         })?;

@@ -111,7 +111,8 @@ pub trait Bus: Send + Sync + 'static {
     /// A transactional producer. Taking an id fences whoever had it before.
     async fn transactional(&self, id: &str) -> Result<Box<dyn Transactional>, BusError>;
 
-    /// First offset and one past the last of each partition of `topic`, in partition order.
+    /// First offset and one past the last of each partition of `topic`, in partition order, records of
+    /// open transactions included.
     async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>, BusError>;
 
     /// Reads the committed records `from..until` of one partition outside any group, waiting until
