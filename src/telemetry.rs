@@ -17,6 +17,10 @@ use crate::config::{LogFormat, LogSection};
 const SECONDS_BUCKETS: [f64; 14] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
+/// Upper bounds for what a core does with one record, in seconds.
+const SHORT_SECONDS_BUCKETS: [f64; 10] =
+    [0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.01, 0.1];
+
 /// Sends log lines to standard error.
 pub fn start_logs(log: &LogSection) -> anyhow::Result<()> {
     // The Kafka client repeats every outage many times; the bus tells of it once. PostgreSQL tells of
@@ -40,6 +44,10 @@ pub fn start_logs(log: &LogSection) -> anyhow::Result<()> {
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?
+        .set_buckets_for_metric(
+            Matcher::Full(headcount_count::metrics::SET_SECONDS.to_owned()),
+            &SHORT_SECONDS_BUCKETS,
+        )?
         .install_recorder()?;
     let upkeep = handle.clone();
     tokio::spawn(async move {

@@ -92,9 +92,9 @@ pub struct StageMs {
     pub infer: f64,
     /// From its output to boxes.
     pub postprocess: f64,
-    /// Following people from picture to picture, and noticing where they meet lines and zones.
+    /// Following people from picture to picture.
     pub track: f64,
-    /// Adding up.
+    /// Deciding where they were, what that means at lines and zones, and adding up.
     pub count: f64,
 }
 

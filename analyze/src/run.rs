@@ -14,7 +14,7 @@ use headcount_schemas::{CameraConfig, CameraKey};
 use crate::annotate::Annotator;
 use crate::draw::DrawError;
 use crate::picture::Summary;
-use crate::pipeline::{self, Analysed, PictureError, elapsed_us};
+use crate::pipeline::{self, Analysed, PictureError};
 use crate::report::{LineTotals, Report, StageMs, rounded};
 use crate::shapes::{Coords, ShapeError, Shapes};
 use crate::tally::Tally;
@@ -273,23 +273,24 @@ impl Counting<'_> {
     fn update(&mut self, set: DetectionSet) {
         self.events.clear();
         let started = Instant::now();
-        self.counter.update(&set, &mut self.events);
-        self.spent.track_us += elapsed_us(started);
-        let started = Instant::now();
+        let mut followed = started;
+        self.counter.update_noting(&set, &mut self.events, || followed = Instant::now());
+        self.spent.track += followed - started;
         self.events.iter().for_each(|event| self.tally.add(event));
-        self.spent.count_us += elapsed_us(started);
+        self.spent.count += followed.elapsed();
     }
 }
 
-/// Time spent on all pictures, in microseconds.
+/// Time spent on all pictures.
 #[derive(Default)]
 struct Spent {
     decode_us: i64,
     prepare_us: i64,
     infer_us: i64,
     postprocess_us: i64,
-    track_us: i64,
-    count_us: i64,
+    /// A few microseconds a picture, so that whole ones would not do.
+    track: Duration,
+    count: Duration,
 }
 
 impl Spent {
@@ -303,13 +304,14 @@ impl Spent {
 
     fn means(&self, frames: i64) -> StageMs {
         let mean = |us: i64| rounded(us as f64 / 1e3 / frames.max(1) as f64, 4);
+        let exact = |spent: Duration| rounded(spent.as_secs_f64() * 1e3 / frames.max(1) as f64, 4);
         StageMs {
             decode: mean(self.decode_us),
             prepare: mean(self.prepare_us),
             infer: mean(self.infer_us),
             postprocess: mean(self.postprocess_us),
-            track: mean(self.track_us),
-            count: mean(self.count_us),
+            track: exact(self.track),
+            count: exact(self.count),
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct UpdateOutcome {
     pub clock_set_back: bool,
     /// Whether the frame's size changed.
     pub resized: bool,
+    /// Lines shorter than a pixel of this picture, at which nothing is counted.
+    pub short_lines: usize,
 }
 
 impl UpdateOutcome {
@@ -92,6 +94,7 @@ impl UpdateOutcome {
             refused_tracks: 0,
             clock_set_back: false,
             resized: false,
+            short_lines: 0,
         }
     }
 }
@@ -260,6 +263,17 @@ impl CameraCounter {
 
     /// Takes what one frame showed and appends what follows from it to `out`.
     pub fn update(&mut self, set: &DetectionSet, out: &mut Vec<CountEvent>) -> UpdateOutcome {
+        self.update_noting(set, out, || {})
+    }
+
+    /// The same for who measures time, as there is no clock in here: `followed` is called once a picture,
+    /// when its people are followed and before anything is decided at lines and zones.
+    pub fn update_noting(
+        &mut self,
+        set: &DetectionSet,
+        out: &mut Vec<CountEvent>,
+        followed: impl FnOnce(),
+    ) -> UpdateOutcome {
         let mut missing_sequences = set.sequence.max(0);
         if let Some((epoch, sequence)) = self.state.position {
             if set.epoch < epoch {
@@ -287,13 +301,18 @@ impl CameraCounter {
                 self.finish_epoch(out);
                 UpdateOutcome::of(UpdateKind::Ended)
             }
-            FrameKind::Picture => self.picture(set, out),
+            FrameKind::Picture => self.picture(set, out, followed),
         };
         outcome.missing_sequences = missing_sequences;
         outcome
     }
 
-    fn picture(&mut self, set: &DetectionSet, out: &mut Vec<CountEvent>) -> UpdateOutcome {
+    fn picture(
+        &mut self,
+        set: &DetectionSet,
+        out: &mut Vec<CountEvent>,
+        followed: impl FnOnce(),
+    ) -> UpdateOutcome {
         let at_us = set.capture_us;
         let mut outcome = UpdateOutcome::of(UpdateKind::Counted);
         if !TIMES_US.contains(&at_us) {
@@ -312,6 +331,7 @@ impl CameraCounter {
             outcome.clock_set_back = true;
         }
         outcome.resized = self.resize(set);
+        outcome.short_lines = self.short_lines();
         let before_us = self.state.now_us.replace(at_us);
         let interval_s = before_us.map_or(0.0, |before_us| (at_us - before_us) as f32 / 1e6);
         let refused = observe(&set.boxes, set.width, set.height, &mut self.observations);
@@ -327,6 +347,7 @@ impl CameraCounter {
         );
         outcome.evicted_tracks = step.evicted;
         outcome.refused_tracks = step.refused;
+        followed();
 
         let mut frame = Frame::new(&mut self.state, &self.label, &mut self.scratch, out);
         while let Some(mut track) = self.ended.pop() {
@@ -352,6 +373,11 @@ impl CameraCounter {
             }
             _ => false,
         }
+    }
+
+    fn short_lines(&self) -> usize {
+        let is_short = |size| self.state.lines.iter().filter(move |line| !line.is_usable(size));
+        self.state.size.map_or(0, |size| is_short(size).count())
     }
 
     fn begin_epoch(&mut self) {

@@ -16,7 +16,7 @@ use headcount_schemas::{CameraConfig, CameraKey, CodecError, Event, Topic, Topic
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CountConfig;
-use crate::counter::{CameraCounter, CountEvent, UpdateKind, UpdateOutcome};
+use crate::counter::{CameraCounter, CountEvent, UpdateOutcome};
 use crate::geometry_table::GeometryTable;
 use crate::metrics as names;
 use crate::snapshot::SNAPSHOT_FORMAT;
@@ -85,6 +85,14 @@ struct Camera {
     counter: CameraCounter,
     /// Offset of the last detection that the counter reflects.
     offset: i64,
+    /// Lines that were too short to count at in its last picture.
+    short_lines: usize,
+}
+
+impl Camera {
+    fn new(counter: CameraCounter, offset: i64) -> Self {
+        Self { counter, offset, short_lines: 0 }
+    }
 }
 
 struct CountHandler {
@@ -182,7 +190,7 @@ impl CountHandler {
                 }
             };
             let counter = CameraCounter::new(&config, self.config.tracker);
-            cameras.insert(key.clone(), Camera { counter, offset: record.offset });
+            cameras.insert(key.clone(), Camera::new(counter, record.offset));
         }
         let camera = cameras.get_mut(&key)?;
         let in_force = camera.counter.geometry_version();
@@ -193,7 +201,24 @@ impl CountHandler {
             camera.counter.apply_config(config, events);
         }
         camera.offset = record.offset;
-        Some(camera.counter.update(set, events))
+        let started = Instant::now();
+        let mut followed = started;
+        let outcome = camera.counter.update_noting(set, events, || followed = Instant::now());
+        for (part, spent) in [("track", followed - started), ("count", followed.elapsed())] {
+            metrics::histogram!(names::SET_SECONDS, "part" => part).record(spent.as_secs_f64());
+        }
+        let short_lines = std::mem::replace(&mut camera.short_lines, outcome.short_lines);
+        if outcome.short_lines > short_lines {
+            let (lines, width, height) = (outcome.short_lines, set.width, set.height);
+            tracing::warn!(
+                camera = key,
+                lines,
+                width,
+                height,
+                "lines shorter than a pixel count nothing"
+            );
+        }
+        Some(outcome)
     }
 
     /// The record of a camera's state as of now, beside its detections' partition.
@@ -255,7 +280,7 @@ impl CountHandler {
         for (key, state) in newest {
             let counter = CameraCounter::restore(state.format, &state.state, self.config.tracker)
                 .map_err(|error| StageError::Fatal(format!("camera {key}: {error}")))?;
-            cameras.insert(key, Camera { counter, offset: state.offset });
+            cameras.insert(key, Camera::new(counter, state.offset));
         }
         metrics::histogram!(names::RESTORE_SECONDS).record(started.elapsed().as_secs_f64());
         metrics::counter!(names::RESTORED_TOTAL).increment(cameras.len() as u64);
@@ -311,7 +336,7 @@ impl Handler for CountHandler {
                 refused.push((record, reason));
                 continue;
             };
-            report(&update);
+            names::report(&update);
             changed.insert((record.source, set.camera_key().to_string()), ());
             for event in events.drain(..) {
                 outputs.push(to_record(&self.topics, &event)?);
@@ -350,29 +375,4 @@ fn to_record(topics: &TopicNames, event: &CountEvent) -> Result<OutRecord, Codec
         CountEvent::Track(event) => OutRecord::event(topics, event),
         CountEvent::Coverage(event) => OutRecord::event(topics, event),
     }
-}
-
-fn report(update: &UpdateOutcome) {
-    let outcome = match update.kind {
-        UpdateKind::Counted => "counted",
-        UpdateKind::Ended => "ended",
-        UpdateKind::AlreadySeen => "already_seen",
-        UpdateKind::StaleEpoch => "stale_epoch",
-        UpdateKind::AfterEnd => "after_end",
-        UpdateKind::BadTime => "bad_time",
-        UpdateKind::BadSize => "bad_size",
-    };
-    metrics::counter!(names::SETS_TOTAL, "outcome" => outcome).increment(1);
-    let add = |name: &'static str, n: u64| {
-        if n > 0 {
-            metrics::counter!(name).increment(n);
-        }
-    };
-    add(names::MISSING_FRAMES_TOTAL, update.missing_sequences.max(0) as u64);
-    add(names::BAD_BOXES_TOTAL, update.bad_boxes as u64);
-    add(names::EXCESS_BOXES_TOTAL, update.excess_boxes as u64);
-    let over = update.evicted_tracks + update.refused_tracks;
-    add(names::TRACKS_OVER_LIMIT_TOTAL, over as u64);
-    add(names::CLOCK_SET_BACK_TOTAL, u64::from(update.clock_set_back));
-    add(names::RESIZED_TOTAL, u64::from(update.resized));
 }

@@ -1,4 +1,4 @@
-//! One camera from detections to events: order, ends, epochs, restarts, bad input.
+//! One camera from detections to events: order, ends, epochs, restarts.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -9,23 +9,10 @@ use headcount_count::{
     CameraCounter, CountEvent, SNAPSHOT_FORMAT, SnapshotError, TrackerSettings, UpdateKind,
 };
 use headcount_schemas::camera::{Line, Point, Site, Zone};
-use headcount_schemas::events::{
-    BoundingBox, DetectionSet, OccupancyReason, OccupancyScope, VisitKind,
-};
+use headcount_schemas::events::{DetectionSet, OccupancyReason, OccupancyScope, VisitKind};
 use proptest::prelude::*;
 use rstest::rstest;
 use support::*;
-
-/// Someone walks from x = `from` to `to` within `seconds`, at 10 frames a second.
-fn walker(from: f32, to: f32, seconds: i64) -> Vec<DetectionSet> {
-    let frames = seconds * 10;
-    let at = |i: i64| from + (to - from) * i as f32 / (frames - 1) as f32;
-    let picture =
-        |i: i64| set(i, START_US + i * SECOND / 10, vec![person(at(i), 400.0, 150.0, 0.9)]);
-    let mut sets: Vec<_> = (0..frames).map(picture).collect();
-    sets.push(end(frames, START_US + (frames - 1) * SECOND / 10));
-    sets
-}
 
 fn event_id(event: &CountEvent) -> String {
     match event {
@@ -289,97 +276,6 @@ fn overlapping_zones_count_apart() {
     assert_eq!(counter.zone_counts().collect::<Vec<_>>(), [("right", 1), ("again", 1)]);
 }
 
-/// Boxes that are no boxes.
-#[rstest]
-#[case::not_a_number(|b: &mut BoundingBox| b.x1 = f32::NAN)]
-#[case::infinite(|b: &mut BoundingBox| b.y2 = f32::INFINITY)]
-#[case::inside_out(|b: &mut BoundingBox| std::mem::swap(&mut b.x1, &mut b.x2))]
-#[case::empty(|b: &mut BoundingBox| b.y1 = b.y2)]
-#[case::left_of_the_frame(|b: &mut BoundingBox| { b.x1 -= 5000.0; b.x2 -= 5000.0 })]
-#[case::larger_than_frames(|b: &mut BoundingBox| b.y1 = -9000.0)]
-#[case::no_score(|b: &mut BoundingBox| b.score = f32::NAN)]
-#[case::score_above_one(|b: &mut BoundingBox| b.score = 1.5)]
-#[case::score_below_zero(|b: &mut BoundingBox| b.score = -0.1)]
-fn bad_boxes_are_refused_and_counted(#[case] spoil: fn(&mut BoundingBox)) {
-    let mut sets = walker(300.0, 1000.0, 8);
-    let expected = run(&mut counter(), &sets);
-    let mut bad = person(640.0, 400.0, 150.0, 0.9);
-    spoil(&mut bad);
-    sets.iter_mut().for_each(|set| set.boxes.insert(0, bad));
-    let mut counter = counter();
-    let mut out = Vec::new();
-    for set in &sets[..80] {
-        assert_eq!(counter.update(set, &mut out).bad_boxes, 1);
-    }
-    counter.update(&sets[80], &mut out);
-    assert_eq!(out, expected);
-}
-
-#[test]
-fn of_thousands_of_boxes_the_best_are_kept() {
-    let mut counter = counter();
-    let mut dice = Dice::new(1);
-    let mut out = Vec::new();
-    for i in 0..5 {
-        let boxes = (0..5000).map(|_| {
-            person(dice.between(0.0, 1280.0), dice.between(50.0, 720.0), 60.0, dice.next())
-        });
-        let outcome =
-            counter.update(&set(i, START_US + i * SECOND / 10, boxes.collect()), &mut out);
-        assert_eq!(outcome.excess_boxes, 4000);
-    }
-    assert!(counter.candidates().count() <= 1024);
-}
-
-#[rstest]
-#[case::stands_still(0, UpdateKind::BadTime, false)]
-#[case::goes_back_a_little(-SECOND, UpdateKind::BadTime, false)]
-#[case::is_set_back(-60 * SECOND, UpdateKind::Counted, true)]
-#[case::is_before_all_time(-START_US - 1, UpdateKind::BadTime, false)]
-#[case::is_after_all_time(i64::MAX - START_US, UpdateKind::BadTime, false)]
-fn a_clock_that_misbehaves(#[case] by_us: i64, #[case] kind: UpdateKind, #[case] set_back: bool) {
-    let mut counter = counter();
-    let mut out = Vec::new();
-    let boxes = vec![person(600.0, 400.0, 150.0, 0.9)];
-    for i in 0..10 {
-        counter.update(&set(i, START_US - (9 - i) * SECOND / 10, boxes.clone()), &mut out);
-    }
-    let outcome = counter.update(&set(10, START_US + by_us, boxes.clone()), &mut out);
-    assert_eq!((outcome.kind, outcome.clock_set_back), (kind, set_back));
-    assert_eq!(counter.position(), Some((EPOCH, 10)));
-    let next_us = if set_back { START_US + by_us } else { START_US };
-    let outcome = counter.update(&set(11, next_us + SECOND / 10, boxes), &mut out);
-    assert_eq!(outcome.kind, UpdateKind::Counted);
-    let ended = out.iter().any(|e| matches!(e, CountEvent::Track(_)));
-    assert_eq!(ended, set_back);
-}
-
-#[test]
-fn a_frame_without_size_is_not_looked_at() {
-    let mut counter = counter();
-    let broken = DetectionSet { width: 0, ..set(0, START_US, vec![person(1.0, 1.0, 1.0, 0.9)]) };
-    assert_eq!(counter.update(&broken, &mut Vec::new()).kind, UpdateKind::BadSize);
-}
-
-#[test]
-fn a_frame_size_that_changes_in_mid_stream_loses_nobody() {
-    let mut sets = walker(300.0, 1000.0, 8);
-    for set in &mut sets[35..] {
-        (set.width, set.height) = (set.width / 2, set.height / 2);
-        for b in &mut set.boxes {
-            for edge in [&mut b.x1, &mut b.y1, &mut b.x2, &mut b.y2] {
-                *edge /= 2.0;
-            }
-        }
-    }
-    let mut counter = counter();
-    let mut out = Vec::new();
-    let resized = sets.iter().filter(|set| counter.update(set, &mut out).resized).count();
-    assert_eq!(resized, 1);
-    assert_eq!(crossings(&out, "middle"), (0, 1));
-    assert_eq!(out.iter().filter(|e| matches!(e, CountEvent::Track(_))).count(), 1);
-}
-
 #[test]
 fn snapshots_of_other_formats_and_damaged_ones_are_refused() {
     let mut counter = counter();
@@ -418,23 +314,6 @@ fn a_snapshot_of_thirty_people_is_small() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn restarts_change_nothing(seed in 0u64..1000, cuts in prop::collection::vec(0usize..150, 1..8)) {
-        let sets = crowd(12, 15, 10, seed);
-        let expected = run(&mut counter(), &sets);
-        let mut counter = counter();
-        let mut out = Vec::new();
-        for (i, set) in sets.iter().enumerate() {
-            if cuts.contains(&i) {
-                let bytes = counter.snapshot();
-                counter = CameraCounter::restore(SNAPSHOT_FORMAT, &bytes, TrackerSettings::default()).unwrap();
-                prop_assert_eq!(counter.snapshot(), bytes);
-            }
-            counter.update(set, &mut out);
-        }
-        prop_assert_eq!(out, expected);
-    }
 
     #[test]
     fn garbled_snapshots_never_panic(seed in 0u64..1000, at in 0usize..2000, value in any::<u8>()) {

@@ -80,6 +80,17 @@ pub fn counter() -> CameraCounter {
     CameraCounter::new(&config(), TrackerSettings::default())
 }
 
+/// Someone walks from x = `from` to `to` within `seconds`, at 10 frames a second.
+pub fn walker(from: f32, to: f32, seconds: i64) -> Vec<DetectionSet> {
+    let frames = seconds * 10;
+    let at = |i: i64| from + (to - from) * i as f32 / (frames - 1) as f32;
+    let picture =
+        |i: i64| set(i, START_US + i * SECOND / 10, vec![person(at(i), 400.0, 150.0, 0.9)]);
+    let mut sets: Vec<_> = (0..frames).map(picture).collect();
+    sets.push(end(frames, START_US + (frames - 1) * SECOND / 10));
+    sets
+}
+
 /// People who walk to and fro with jitter, missed now and then: frames at `fps`.
 pub fn crowd(people: usize, seconds: i64, fps: i64, seed: u64) -> Vec<DetectionSet> {
     let mut dice = Dice::new(seed);
