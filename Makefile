@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor bench bench-core chaos clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-core chaos fuzz clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -14,6 +14,8 @@ help:
 	@echo "make doctor  say what is found on this machine"
 	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
 	@echo "make chaos   kill, freeze, cut off and confuse everything: 200 kills, then faults of every kind"
+	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
+	@echo "make pictures  draw those of docs/COUNTING.md"
 	@echo "make bench-core  counting beside a pipeline in Python, and the tracker alone"
 
 setup:
@@ -76,6 +78,26 @@ chaos: build
 	$(CHAOS) --fast $(RECORDINGS) --faults 70 --per-round 14 $(if $(WITHOUT),--without $(WITHOUT))
 	$(CHAOS) --clips "$(DATA)/clips" --model "$(DATA)/models/yolox_nano_416x416.onnx" --cameras 3 \
 		--faults 24 --per-round 6 --without time-step$(if $(WITHOUT),$(comma)$(WITHOUT))
+
+# The pictures of docs/COUNTING.md.
+pictures: build
+	$(RUN) draw docs/counting
+
+# Each target for so long, one after the other. Our own code has no `unsafe`, so no sanitizer is wanted, and
+# the stable compiler does. The versions of the dependencies are those of everything else.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := detections snapshot geometry model_output
+CARGO_FUZZ := .local/cargo-fuzz/bin/cargo-fuzz
+
+$(CARGO_FUZZ):
+	cargo install --quiet --locked --root .local/cargo-fuzz cargo-fuzz
+
+fuzz: setup $(CARGO_FUZZ)
+	cp Cargo.lock fuzz/Cargo.lock
+	set -e; for target in $(FUZZ_TARGETS); do \
+		$(CARGO_FUZZ) fuzz run --sanitizer none --features detect $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=8192; \
+	done
 
 clean:
 	rm -rf out .local/postgres

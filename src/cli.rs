@@ -39,6 +39,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Count one clip, without bus and database.
     Analyze(AnalyzeArgs),
+    /// Draw how lines and zones count: the pictures of docs/COUNTING.md.
+    Draw {
+        /// Folder for the pictures.
+        #[arg(value_name = "DIR", default_value = "docs/counting")]
+        folder: PathBuf,
+    },
     /// Measure accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),

@@ -2,7 +2,7 @@
 
 use headcount_schemas::camera;
 use opencv::core::{
-    BORDER_CONSTANT, Mat, MatTraitConst, Point, Rect, Scalar, Size, Vector, add_weighted,
+    BORDER_CONSTANT, CV_8UC3, Mat, MatTraitConst, Point, Rect, Scalar, Size, Vector, add_weighted,
     copy_make_border,
 };
 use opencv::imgproc::{
@@ -94,6 +94,12 @@ impl Canvas {
         Ok(Self { mat, unit, labels: Vec::new() })
     }
 
+    /// An empty one of this size in pixels, on which a unit is a pixel.
+    pub fn blank(width: i32, height: i32, color: Color) -> Result<Self, DrawError> {
+        let mat = Mat::new_rows_cols_with_default(height, width, CV_8UC3, scalar(color))?;
+        Ok(Self { mat, unit: 1.0, labels: Vec::new() })
+    }
+
     pub fn size(&self) -> Size {
         Size::new(self.mat.cols(), self.mat.rows())
     }
@@ -143,6 +149,11 @@ impl Canvas {
             let corners = Vector::<Point>::from_slice(&[front, sides[0], sides[1]]);
             fill_poly(&mut self.mat, &corners, scalar(color), LINE_AA, 0, Point::new(0, 0))?;
         }
+        Ok(())
+    }
+
+    pub fn fill(&mut self, part: Rect, color: Color) -> Result<(), DrawError> {
+        rectangle(&mut self.mat, part, scalar(color), FILLED, LINE_AA, 0)?;
         Ok(())
     }
 
@@ -197,7 +208,7 @@ impl Canvas {
         0.62 * self.unit
     }
 
-    fn text(&mut self, text: &str, at: Point, color: Color) -> Result<(), DrawError> {
+    pub fn text(&mut self, text: &str, at: Point, color: Color) -> Result<(), DrawError> {
         let (font, scale, thickness) = (FONT_HERSHEY_DUPLEX, self.text_scale(), self.px(1.0));
         put_text(&mut self.mat, text, at, font, scale, scalar(color), thickness, LINE_AA, false)?;
         Ok(())
@@ -357,7 +368,7 @@ mod tests {
     #[test]
     fn text_stays_in_the_picture_and_off_other_text() {
         let black = Scalar::all(0.0);
-        let mat = Mat::new_rows_cols_with_default(720, 1280, opencv::core::CV_8UC3, black);
+        let mat = Mat::new_rows_cols_with_default(720, 1280, CV_8UC3, black);
         let mut canvas = Canvas::copy_of(&mat.expect("a picture"), 960).expect("a canvas");
         for at in [(0, 0), (0, 0), (1279, 719), (1279, 719), (640, 360), (650, 362)] {
             canvas.label("cửa 12", Point::new(at.0, at.1), IN).expect("drawn");

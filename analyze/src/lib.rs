@@ -6,18 +6,23 @@
 //!
 //! * [`shapes`] reads lines and zones from a command line.
 //! * [`analyze()`] does the whole job; [`run`] does it for a source and detectors that are open already.
+//! * [`draw_rules`] draws what the counting rule says, for the documentation.
 //! * [`report`] is what comes out; [`annotate`] and [`picture`] draw it, on request only.
 
 pub mod annotate;
 mod draw;
+mod explain;
 pub mod picture;
 mod pipeline;
 pub mod progress;
 pub mod report;
 mod run;
+mod scenes;
 pub mod shapes;
 mod tally;
 
+pub use draw::DrawError;
+pub use explain::draw_rules;
 pub use picture::draw_events;
 pub use report::Report;
 pub use run::{AnalyzeError, Outputs, Progress, Request, analyze, run};

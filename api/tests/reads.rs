@@ -289,6 +289,34 @@ async fn analytics_cover_the_camera_its_lines_and_zones() {
 }
 
 #[tokio::test]
+async fn analytics_tell_the_length_of_a_queue_and_how_far_a_site_drifted() {
+    let rows = Rows::new().await;
+    rows.camera("door").await;
+    rows.watched("door", noon_and(0), 60).await;
+    let statement = "INSERT INTO camera_zones VALUES \
+        ($1, 'door', 1, 'zone', 'till', '{\"queue\": {\"served_after_ms\": 1}}'), \
+        ($1, 'door', 1, 'site', 'shop', '{}')";
+    sqlx::query(statement).bind(&rows.tenant).execute(&rows.writer).await.expect("two more");
+    for (scope, name) in [("zone", "till"), ("zone", "hall"), ("site", "shop")] {
+        rows.occupancy("door", (scope, name), noon_and(0), (2, 0)).await;
+        rows.occupancy("door", (scope, name), noon_and(MINUTE_US / 2), (4, 1)).await;
+    }
+    let app = app(&rows);
+    let of = async |name: &str| {
+        let buckets = all(&app, &format!("/api/v1/cameras/door/analytics?zone={name}")).await;
+        buckets.into_iter().next().expect("a bucket")
+    };
+    let (till, hall, shop) = (of("till").await, of("hall").await, of("shop").await);
+    assert_eq!(till["queue_length_max"], 4);
+    assert_eq!(till["queue_length_mean"], 3.0);
+    assert_eq!(till["drift"], Value::Null);
+    assert_eq!(hall["occupancy_max"], 4);
+    assert_eq!(hall["queue_length_max"], Value::Null, "nobody queues in the hall");
+    assert_eq!((&shop["occupancy_max"], &shop["drift"]), (&json!(4), &json!(1)));
+    assert_eq!(shop["reset_drift"], Value::Null, "it was not reset");
+}
+
+#[tokio::test]
 async fn a_picture_that_showed_nobody_is_no_detection() {
     let rows = Rows::new().await;
     rows.camera("door").await;

@@ -211,20 +211,19 @@ impl ZoneCounter {
         within(&self.zone.polygon) && !self.zone.holes.iter().any(|hole| within(hole))
     }
 
-    /// Share of the way from `a` to `b` at which the zone's edge is met last before `b`.
+    /// Share of the way from `a` to `b`, of which one is inside, at which the zone's edge is met last.
     fn edge(&self, a: Vec2, b: Vec2, size: FrameSize) -> f64 {
         let rings = std::iter::once(&self.zone.polygon).chain(&self.zone.holes);
-        let mut last: f64 = 0.0;
-        for ring in rings {
-            for (i, corner) in ring.iter().enumerate() {
-                let next = ring[(i + 1) % ring.len()];
-                let edge = Segment { from: size.to_px(*corner), to: size.to_px(next) };
-                if let Some(passage) = edge.passage(a, b) {
-                    last = last.max(passage.at);
-                }
-            }
-        }
-        last
+        let edges = rings.flat_map(|ring| {
+            let next = ring.iter().cycle().skip(1);
+            ring.iter().zip(next).map(|(p, q)| Segment { from: size.to_px(*p), to: size.to_px(*q) })
+        });
+        let met = edges.clone().filter_map(|edge| edge.passage(a, b).map(|passage| passage.at));
+        met.reduce(f64::max).unwrap_or_else(|| {
+            // No passage: one of the two lies on the edge itself.
+            let off = |p| edges.clone().map(|edge| edge.distance(p)).fold(f64::INFINITY, f64::min);
+            if off(a) < off(b) { 0.0 } else { 1.0 }
+        })
     }
 
     /// Takes a step of a track; calls `change` for what it did.
@@ -423,6 +422,15 @@ mod tests {
             ]
         );
         assert_eq!(inside, 0);
+    }
+
+    #[test]
+    fn who_steps_onto_the_edge_meets_it_there() {
+        // 80 is outside, by a hair: not for long enough until a second later.
+        let (visits, _) = visit(zone(), &[40.0, 60.0, 60.0, 80.0, 90.0], 0);
+        assert_eq!(visits[1], (VisitKind::Left, 3 * SECOND, Some(3.0)));
+        let (visits, _) = visit(zone(), &[40.0, 60.0, 60.0, 80.0, 60.0], 0);
+        assert_eq!(visits.len(), 1);
     }
 
     #[test]

@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn every_aggregate_has_one_bucket() {
         let names: Vec<&str> = aggregates().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), 12, "{names:?}");
+        assert_eq!(names.len(), 15, "{names:?}");
         for (name, select) in aggregates() {
             let plain = render_buckets(select, &Flavour::Plain);
             assert_eq!(plain.matches("date_bin(").count(), 1, "{name}: {plain}");

@@ -1,5 +1,6 @@
 //! The command `analyze`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use headcount_analyze::progress::Bar;
@@ -59,6 +60,14 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
         }
         Some("-") => eprint!("{report}"),
         _ => say!("{}", report.to_string().trim_end()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the counting rule.
+pub fn draw(folder: &Path) -> Result<ExitCode, Failure> {
+    for path in headcount_analyze::draw_rules(folder).map_err(anyhow::Error::from)? {
+        say!("{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -62,6 +62,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Model(command) => return model::run(command, &loaded),
         Command::Doctor => return doctor::run(&loaded).await,
         Command::Chaos(args) => return chaos::run(args).await,
+        Command::Draw { folder } => return analyze::draw(&folder),
         _ => {}
     }
     telemetry::start_logs(&loaded.config.log)
@@ -82,6 +83,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::Bench(_)
         | Command::Chaos(_)
         | Command::Model(_)
+        | Command::Draw { .. }
         | Command::Doctor => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -230,3 +230,51 @@ fn example() -> CameraEntry {
         }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_camera(shapes: &str) -> (Vec<CameraConfig>, Vec<String>) {
+        let text = format!("id = 'door'\nsource = {{ url = 'rtsp://camera/1' }}\n{shapes}");
+        let camera: Value = toml::from_str(&text).expect("TOML");
+        let mut errors = Vec::new();
+        (read(Some(Value::Array(vec![camera])), None, &mut errors), errors)
+    }
+
+    #[test]
+    fn queues_and_sites_arrive_as_they_are_written() {
+        let (cameras, errors) = read_camera(
+            "lines = [{ name = 'front', from = [0, 0], to = [0, 1] }, { name = 'back', from = [1, 0], to = [1, 1] }]
+             zones = [{ name = 'till', polygon = [[0, 0], [1, 0], [1, 1]], queue_served_after_ms = 20000 },
+                      { name = 'hall', polygon = [[0, 0], [1, 0], [1, 1]] }]
+             sites = [{ name = 'shop', lines = ['front'], reversed_lines = ['back'], reset_at = ['03:00'] }]",
+        );
+        assert_eq!(errors, [""; 0]);
+        let queues: Vec<_> = cameras[0].zones.iter().map(|zone| zone.queue).collect();
+        assert_eq!(queues, [Some(Queue { served_after_ms: 20_000 }), None]);
+        let site = Site {
+            name: "shop".to_owned(),
+            lines: vec!["front".to_owned()],
+            reversed_lines: vec!["back".to_owned()],
+            reset_at: vec!["03:00".to_owned()],
+        };
+        assert_eq!(cameras[0].sites, [site]);
+    }
+
+    #[test]
+    fn queues_and_sites_that_cannot_be_are_refused() {
+        let (_, errors) = read_camera(
+            "zones = [{ name = 'till', polygon = [[0, 0], [1, 0], [1, 1]], queue_served_after_ms = -1 }]
+             sites = [{ name = 'shop', lines = ['front'], reset_at = ['3 am'] }]",
+        );
+        assert_eq!(
+            errors,
+            [
+                "cameras[0].zones[0].queue.served_after_ms: must not be negative",
+                "cameras[0].sites[0].lines: no line is called `front`",
+                "cameras[0].sites[0].reset_at[0]: `3 am` is not HH:MM",
+            ]
+        );
+    }
+}

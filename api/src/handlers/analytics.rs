@@ -35,7 +35,11 @@ use crate::timestamp::Timestamp;
     "abandoned": null,
     "dwell_mean_s": null,
     "dwell_p50_s": null,
-    "dwell_p95_s": null
+    "dwell_p95_s": null,
+    "queue_length_mean": null,
+    "queue_length_max": null,
+    "drift": null,
+    "reset_drift": null
 }))]
 pub struct Bucket {
     /// Start of the bucket.
@@ -74,7 +78,7 @@ pub struct Bucket {
     /// Zone: tracks that ended inside, which are no exits.
     #[schema(required = true)]
     pub lost: Option<i64>,
-    /// Zone: people who left a queue without being served.
+    /// Zone: people who left a queue before they could have been served.
     #[schema(required = true)]
     pub abandoned: Option<i64>,
     /// Zone: mean dwell of those who left, in seconds.
@@ -86,6 +90,19 @@ pub struct Bucket {
     /// Zone: 95th percentile of the dwell of those who left, in seconds.
     #[schema(required = true)]
     pub dwell_p95_s: Option<f64>,
+    /// Zone that is a queue: people waiting, averaged over the time for which it is known.
+    #[schema(required = true)]
+    pub queue_length_mean: Option<f64>,
+    /// Zone that is a queue: most people waiting.
+    #[schema(required = true)]
+    pub queue_length_max: Option<i32>,
+    /// Site: corrections since its last reset, as last told in the bucket. Above zero, entries were
+    /// missed; below, exits.
+    #[schema(required = true)]
+    pub drift: Option<i32>,
+    /// Site: what its resets in the bucket corrected, with whoever was left over then. Null without one.
+    #[schema(required = true)]
+    pub reset_drift: Option<i64>,
 }
 
 /// A page of buckets.
@@ -111,7 +128,8 @@ macro_rules! select {
         concat!(
             "SELECT bucket AS metric_timestamp, scope, name, coverage, frames, in_count, out_count, \
              occupancy_min, occupancy_max, occupancy_mean, entries, exits, lost, abandoned, \
-             dwell_mean_s, dwell_p50_s, dwell_p95_s FROM ",
+             dwell_mean_s, dwell_p50_s, dwell_p95_s, \
+             queue_length_mean, queue_length_max, drift, reset_drift FROM ",
             $view
         )
     };

@@ -124,6 +124,32 @@ impl Rows {
         .expect("a span");
     }
 
+    /// What is known of a zone or site from a time on. Whoever is in a zone waits in it.
+    pub async fn occupancy(
+        &self,
+        camera: &str,
+        (scope, name): (&str, &str),
+        at: DateTime<Utc>,
+        (people, drift): (i32, i32),
+    ) {
+        let waiting = if scope == "zone" { people } else { 0 };
+        sqlx::query(
+            "INSERT INTO zone_occupancy VALUES \
+             ($1, $2, $3, gen_random_uuid(), 1, 0, $4, $5, 'change', $6, $7, $8, 1, 'm', 't')",
+        )
+        .bind(&self.tenant)
+        .bind(camera)
+        .bind(at)
+        .bind(scope)
+        .bind(name)
+        .bind(people)
+        .bind(waiting)
+        .bind(drift)
+        .execute(&self.writer)
+        .await
+        .expect("an occupancy");
+    }
+
     /// A health record without a known picture size.
     pub async fn health(&self, camera: &str, at: DateTime<Utc>, status: &str) {
         sqlx::query(

@@ -143,3 +143,31 @@ SELECT tenant_id, camera_id, zone_name,
            FILTER (WHERE kind IN ('left', 'abandoned')) AS dwell_p95_s
 FROM zone_visits
 GROUP BY 1, 2, 3, 4
+
+-- aggregate: drift_1m
+SELECT tenant_id, camera_id, zone_name,
+       {1 minute|event_timestamp} AS bucket,
+       max(event_timestamp) AS last_at,
+       (array_agg(drift ORDER BY event_timestamp DESC, sequence DESC))[1] AS last_drift,
+       sum(drift) FILTER (WHERE reason = 'reset') AS reset_drift
+FROM zone_occupancy
+WHERE scope = 'site'
+GROUP BY 1, 2, 3, 4
+
+-- aggregate: drift_1h
+SELECT tenant_id, camera_id, zone_name,
+       {1 hour|bucket} AS bucket,
+       max(last_at) AS last_at,
+       (array_agg(last_drift ORDER BY last_at DESC))[1] AS last_drift,
+       sum(reset_drift)::bigint AS reset_drift
+FROM drift_1m
+GROUP BY 1, 2, 3, 4
+
+-- aggregate: drift_1d
+SELECT tenant_id, camera_id, zone_name,
+       {1 day|bucket} AS bucket,
+       max(last_at) AS last_at,
+       (array_agg(last_drift ORDER BY last_at DESC))[1] AS last_drift,
+       sum(reset_drift)::bigint AS reset_drift
+FROM drift_1h
+GROUP BY 1, 2, 3, 4

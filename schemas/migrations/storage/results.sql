@@ -22,7 +22,9 @@ FROM (
 GROUP BY tenant_id, camera_id, line_name, bucket;
 
 -- The mean occupancy is over the time from the bucket's first record to its end, or to the end of
--- the stream: what was there before the first record is not known from this bucket alone.
+-- the stream: what was there before the first record is not known from this bucket alone. Who is in a
+-- queue waits in it, so its length is its occupancy. A site's `drift` is as last told in the bucket,
+-- `reset_drift` what its resets in the bucket had to correct.
 CREATE OR REPLACE VIEW zone_results_{suffix} AS
 SELECT tenant_id, camera_id, scope, zone_name, bucket,
        least(sum(covered_s) / {seconds}, 1) AS coverage,
@@ -35,24 +37,34 @@ SELECT tenant_id, camera_id, scope, zone_name, bucket,
        CASE scope WHEN 'zone' THEN coalesce(sum(abandoned), 0)::bigint END AS abandoned,
        max(dwell_mean_s) AS dwell_mean_s,
        max(dwell_p50_s)  AS dwell_p50_s,
-       max(dwell_p95_s)  AS dwell_p95_s
+       max(dwell_p95_s)  AS dwell_p95_s,
+       CASE WHEN bool_or(is_queue) THEN sum(person_s) / nullif(sum(known_s), 0) END AS queue_length_mean,
+       CASE WHEN bool_or(is_queue) THEN max(max_people) END AS queue_length_max,
+       max(last_drift)  AS drift,
+       max(reset_drift) AS reset_drift
 FROM (
     SELECT c.tenant_id, c.camera_id, z.scope, z.zone_name, c.bucket, c.covered_s,
            NULL::integer AS min_people, NULL::integer AS max_people,
            NULL::double precision AS person_s, NULL::double precision AS known_s,
            NULL::bigint AS entries, NULL::bigint AS exits, NULL::bigint AS lost, NULL::bigint AS abandoned,
            NULL::double precision AS dwell_mean_s, NULL::double precision AS dwell_p50_s,
-           NULL::double precision AS dwell_p95_s
+           NULL::double precision AS dwell_p95_s,
+           z.definition ->> 'queue' IS NOT NULL AS is_queue,
+           NULL::integer AS last_drift, NULL::bigint AS reset_drift
     FROM coverage_{suffix} c
     JOIN camera_zones z USING (tenant_id, camera_id, geometry_version)
     UNION ALL
     SELECT tenant_id, camera_id, 'zone', zone_name, bucket, 0, NULL, NULL, NULL, NULL,
-           entries, exits, lost, abandoned, dwell_mean_s, dwell_p50_s, dwell_p95_s
+           entries, exits, lost, abandoned, dwell_mean_s, dwell_p50_s, dwell_p95_s, NULL, NULL, NULL
     FROM visits_{suffix}
+    UNION ALL
+    SELECT tenant_id, camera_id, 'site', zone_name, bucket, 0, NULL, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, last_drift, reset_drift
+    FROM drift_{suffix}
     UNION ALL
     SELECT tenant_id, camera_id, scope, zone_name, bucket, 0, min_people, max_people,
            person_s + last_people * tail_s, extract(epoch FROM last_at - first_at) + tail_s,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM (
         SELECT *, CASE WHEN ended THEN 0 ELSE
                       extract(epoch FROM bucket + INTERVAL '{width}' - last_at)::double precision
@@ -69,15 +81,17 @@ SELECT tenant_id, camera_id, bucket, 'camera'::text AS scope, camera_id AS name,
        NULL::integer AS occupancy_min, NULL::integer AS occupancy_max, NULL::double precision AS occupancy_mean,
        NULL::bigint AS entries, NULL::bigint AS exits, NULL::bigint AS lost, NULL::bigint AS abandoned,
        NULL::double precision AS dwell_mean_s, NULL::double precision AS dwell_p50_s,
-       NULL::double precision AS dwell_p95_s
+       NULL::double precision AS dwell_p95_s,
+       NULL::double precision AS queue_length_mean, NULL::integer AS queue_length_max,
+       NULL::integer AS drift, NULL::bigint AS reset_drift
 FROM coverage_{suffix}
 GROUP BY tenant_id, camera_id, bucket
 UNION ALL
 SELECT tenant_id, camera_id, bucket, 'line', line_name, coverage, NULL, in_count, out_count,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM line_results_{suffix}
 UNION ALL
 SELECT tenant_id, camera_id, bucket, scope, zone_name, coverage, NULL, NULL, NULL,
        occupancy_min, occupancy_max, occupancy_mean, entries, exits, lost, abandoned,
-       dwell_mean_s, dwell_p50_s, dwell_p95_s
+       dwell_mean_s, dwell_p50_s, dwell_p95_s, queue_length_mean, queue_length_max, drift, reset_drift
 FROM zone_results_{suffix};
