@@ -310,3 +310,24 @@ fn zone_states() -> Result<Canvas, DrawError> {
     ];
     diagram((980, 470), &nodes, &edges)
 }
+
+#[cfg(test)]
+mod tests {
+    use opencv::core::MatTraitConst;
+    use opencv::imgcodecs::{IMREAD_COLOR, imread};
+
+    use super::*;
+
+    #[test]
+    fn every_picture_is_drawn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = draw_rules(folder.path()).expect("drawn");
+        assert_eq!(paths.len(), 5);
+        for path in paths {
+            let picture = imread(&path, IMREAD_COLOR).expect("a picture");
+            assert!(picture.cols() > 800 && picture.rows() > 300, "{path:?}");
+        }
+        let nowhere = draw_rules(&folder.path().join("none"));
+        assert!(matches!(nowhere, Err(DrawError::NotWritten { .. })));
+    }
+}
