@@ -100,6 +100,13 @@ pub struct AnalyzeArgs {
     /// Whether coordinates are pixels of the video or 0 to 1.
     #[arg(long, value_enum, default_value_t = CoordsArg::Relative)]
     pub coords: CoordsArg,
+    /// Look at pictures as the pipeline does, scaled and encoded as JPEG: slower, and the same to the row.
+    #[arg(long)]
+    pub as_pipeline: bool,
+    /// Look only at pictures in which something has moved by this share of the longer side since the last one
+    /// that was looked at, and twice a second anyway: faster, less exact.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub min_motion: Option<f64>,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
@@ -112,6 +119,11 @@ pub struct AnalyzeArgs {
     /// No progress bar and no summary.
     #[arg(long)]
     pub quiet: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    number.ok_or_else(|| "not a number from 0 to 100".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -12,7 +12,7 @@ use opencv::imgcodecs::imwrite;
 use opencv::imgproc::{COLOR_BGR2GRAY, COLOR_GRAY2BGR, cvt_color_def};
 
 use crate::draw::{Canvas, DrawError, IN, OUT, WHITE, color_of};
-use crate::report::{LineTotals, Report, StageMs, ZoneFigures};
+use crate::report::{CpuMs, LineTotals, Report, StageMs, ZoneFigures};
 use crate::run::AnalyzeError;
 use crate::tally::Tally;
 
@@ -98,6 +98,7 @@ pub fn draw_events(
         model,
         tracker,
         frames: frames as i64,
+        looked_at: frames as i64,
         duration_s: duration_us as f64 / 1e6,
         seconds: 0.0,
         fps: 0.0,
@@ -106,6 +107,7 @@ pub fn draw_events(
         crossings: tally.crossings(),
         tracks: tally.tracks_total(),
         stage_ms: StageMs::default(),
+        cpu_ms: CpuMs::default(),
         warnings: Vec::new(),
     };
     Ok(summary.write(path, camera, &report, &tally)?)

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use headcount_detect::detector::Timings;
+use headcount_detect::detector::{Timings, thread_cpu, thread_cpu_us_since};
 use headcount_detect::jpeg::JpegDecoder;
-use headcount_detect::{DetectError, Detector};
+use headcount_detect::{self as detect, DetectError, Detector, MotionGate};
 use headcount_ingest::Picture;
 use headcount_ingest::encode::{EncodeError, JpegEncoder};
 use headcount_ingest::reader::{Read, Reader};
@@ -25,12 +25,25 @@ pub(crate) struct Analysed {
     pub picture: Picture,
     /// Size in pixels of what the network was given.
     pub size_px: (i32, i32),
+    /// Whether it was looked at. If not, nothing is known of it but that little had moved.
+    pub looked_at: bool,
     /// People, in pixels of that size.
     pub boxes: Vec<BoundingBox>,
     pub decode_us: i64,
-    /// Scaling and the round trip through JPEG.
+    /// Scaling and the round trip through JPEG, where the pipeline's pictures are wanted.
     pub jpeg_us: i64,
     pub timings: Timings,
+    /// Processor time of everything between decoding and tracking but the network.
+    pub own_cpu_us: i64,
+}
+
+/// What a detector is given of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seen {
+    /// The picture as it was decoded.
+    Decoded,
+    /// What the pipeline would give it: scaled and encoded as by ingest, decoded as by detect.
+    AsPipeline { longest_side_px: i32, jpeg_quality: i32 },
 }
 
 /// A picture that could not be looked at.
@@ -47,31 +60,73 @@ pub enum PictureError {
 struct Decoded {
     sequence: i64,
     picture: Picture,
+    needs_look: bool,
     decode_us: i64,
+    /// Processor time of finding out whether it needs a look.
+    gate_cpu_us: i64,
 }
 
 type Done = (i64, Result<Analysed, PictureError>);
 
-/// One detector with the way that pictures take to it in the pipeline: scaled and encoded as by
-/// ingest, decoded as by detect.
+/// One detector with the way that pictures take to it.
 struct Worker {
-    encoder: JpegEncoder,
-    decoder: JpegDecoder,
     detector: Box<dyn Detector>,
+    /// None: it is given pictures as they were decoded.
+    through_jpeg: Option<(JpegEncoder, JpegDecoder)>,
 }
 
 impl Worker {
+    fn new(detector: Box<dyn Detector>, seen: Seen) -> Self {
+        let through_jpeg = match seen {
+            Seen::Decoded => None,
+            Seen::AsPipeline { longest_side_px, jpeg_quality } => {
+                Some((JpegEncoder::new(longest_side_px, jpeg_quality), JpegDecoder::default()))
+            }
+        };
+        Self { detector, through_jpeg }
+    }
+
     fn analyse(&mut self, decoded: Decoded) -> Result<Analysed, PictureError> {
-        let Decoded { sequence, picture, decode_us } = decoded;
-        let started = Instant::now();
-        let jpeg = self.encoder.encode(&picture.bgr)?;
-        let (width, height) = (jpeg.width, jpeg.height);
-        let seen = self.decoder.decode(jpeg.bytes, false).map_err(DetectError::from)?;
+        let Decoded { sequence, picture, needs_look, decode_us, gate_cpu_us } = decoded;
+        if !needs_look {
+            return Ok(Analysed {
+                sequence,
+                size_px: (picture.width(), picture.height()),
+                picture,
+                looked_at: false,
+                boxes: Vec::new(),
+                decode_us,
+                jpeg_us: 0,
+                timings: Timings::default(),
+                own_cpu_us: gate_cpu_us,
+            });
+        }
+        let (started, cpu_before) = (Instant::now(), thread_cpu());
+        let seen = match &mut self.through_jpeg {
+            None => detect::Picture::from_mat(&picture.bgr).map_err(DetectError::from)?,
+            Some((encoder, decoder)) => {
+                let jpeg = encoder.encode(&picture.bgr)?;
+                decoder.decode(jpeg.bytes, false).map_err(DetectError::from)?
+            }
+        };
         let jpeg_us = elapsed_us(started);
+        let size_px = (seen.width() as i32, seen.height() as i32);
         let mut boxes = Vec::new();
         let timings = self.detector.detect(&seen, &mut boxes)?;
-        let size_px = (width, height);
-        Ok(Analysed { sequence, picture, size_px, boxes, decode_us, jpeg_us, timings })
+        let own_cpu_us = gate_cpu_us + i64::from(thread_cpu_us_since(cpu_before))
+            - i64::from(timings.infer_cpu_us);
+        let looked_at = true;
+        Ok(Analysed {
+            sequence,
+            picture,
+            size_px,
+            looked_at,
+            boxes,
+            decode_us,
+            jpeg_us,
+            timings,
+            own_cpu_us,
+        })
     }
 }
 
@@ -80,8 +135,8 @@ impl Worker {
 pub(crate) fn run<E: From<(i64, PictureError)>>(
     mut reader: Reader,
     detectors: Vec<Box<dyn Detector>>,
-    longest_side_px: i32,
-    jpeg_quality: i32,
+    seen: Seen,
+    mut gate: Option<MotionGate>,
     consume: impl FnMut(Analysed) -> Result<(), E>,
 ) -> Result<End, E> {
     let under_way = detectors.len() * PICTURES_PER_DETECTOR;
@@ -95,10 +150,9 @@ pub(crate) fn run<E: From<(i64, PictureError)>>(
     let queue = Mutex::new(queue);
     let (done, results) = sync_channel(under_way);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(move || read(&mut reader, &permits, &work));
+        let reading = scope.spawn(move || read(&mut reader, gate.as_mut(), &permits, &work));
         for detector in detectors {
-            let encoder = JpegEncoder::new(longest_side_px, jpeg_quality);
-            let worker = Worker { encoder, decoder: JpegDecoder::default(), detector };
+            let worker = Worker::new(detector, seen);
             let (queue, done) = (&queue, done.clone());
             scope.spawn(move || work_through(worker, queue, &done));
         }
@@ -108,7 +162,12 @@ pub(crate) fn run<E: From<(i64, PictureError)>>(
     })
 }
 
-fn read(reader: &mut Reader, permits: &Receiver<()>, work: &SyncSender<Decoded>) -> End {
+fn read(
+    reader: &mut Reader,
+    mut gate: Option<&mut MotionGate>,
+    permits: &Receiver<()>,
+    work: &SyncSender<Decoded>,
+) -> End {
     let mut frames_read = 0;
     while permits.recv().is_ok() {
         let started = Instant::now();
@@ -116,7 +175,11 @@ fn read(reader: &mut Reader, permits: &Receiver<()>, work: &SyncSender<Decoded>)
             Ok(Read::Picture { sequence, picture }) => {
                 let decode_us = elapsed_us(started);
                 frames_read += 1;
-                if work.send(Decoded { sequence, picture, decode_us }).is_err() {
+                let cpu_before = thread_cpu();
+                let needs_look = gate.as_mut().is_none_or(|gate| needs_look(gate, &picture));
+                let gate_cpu_us = i64::from(thread_cpu_us_since(cpu_before));
+                let decoded = Decoded { sequence, picture, needs_look, decode_us, gate_cpu_us };
+                if work.send(decoded).is_err() {
                     break;
                 }
             }
@@ -125,6 +188,13 @@ fn read(reader: &mut Reader, permits: &Receiver<()>, work: &SyncSender<Decoded>)
         }
     }
     End { frames_read, problem: None }
+}
+
+/// What cannot be judged is looked at; then the detector says what is wrong with it.
+fn needs_look(gate: &mut MotionGate, picture: &Picture) -> bool {
+    let bgr = detect::Picture::from_mat(&picture.bgr);
+    let judged = bgr.map(|bgr| gate.needs_look(&bgr, picture.position_us));
+    !matches!(judged, Ok(Ok(false)))
 }
 
 fn work_through(mut worker: Worker, queue: &Mutex<Receiver<Decoded>>, done: &SyncSender<Done>) {
@@ -160,14 +230,13 @@ fn in_order<E: From<(i64, PictureError)>>(
     Ok(())
 }
 
-pub(crate) fn elapsed_us(since: Instant) -> i64 {
+fn elapsed_us(since: Instant) -> i64 {
     i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headcount_detect::Picture as Seen;
     use headcount_ingest::source::{Advance, Position, Source, SourceError, SourceInfo};
     use opencv::core::{CV_8UC3, Mat, Scalar};
 
@@ -213,7 +282,7 @@ mod tests {
     impl Detector for Fake {
         fn detect(
             &mut self,
-            _: &Seen<'_>,
+            _: &detect::Picture<'_>,
             out: &mut Vec<BoundingBox>,
         ) -> Result<Timings, DetectError> {
             out.clear();
@@ -252,7 +321,8 @@ mod tests {
             }
         }
         let reader = Reader::new(Box::new(source), None);
-        let end = run(reader, detectors, 640, 85, |analysed| {
+        let seen = Seen::AsPipeline { longest_side_px: 640, jpeg_quality: 85 };
+        let end = run(reader, detectors, seen, None, |analysed| {
             order.push(analysed.sequence);
             let stop = analysed.sequence == stop_at;
             if stop { Err(Stopped("stopped".to_owned())) } else { Ok(()) }

@@ -20,6 +20,8 @@ pub struct Report {
     pub tracker: String,
     /// Pictures counted.
     pub frames: i64,
+    /// Pictures that the network looked at: all of them, unless little motion may be passed over.
+    pub looked_at: i64,
     /// Length of what was counted, in seconds of the recording.
     pub duration_s: f64,
     /// Wall time in seconds, without start-up.
@@ -36,6 +38,8 @@ pub struct Report {
     pub tracks: i64,
     /// Where the time went.
     pub stage_ms: StageMs,
+    /// Processor time, of which no other program takes a share.
+    pub cpu_ms: CpuMs,
     /// What was wrong with the clip, such as a missing end; empty if nothing was.
     pub warnings: Vec<String>,
 }
@@ -86,7 +90,7 @@ pub struct CrossingRow {
 pub struct StageMs {
     /// Reading and decoding the clip.
     pub decode: f64,
-    /// Scaling, the round trip through JPEG, and making the network's input.
+    /// Scaling, the round trip through JPEG where it is asked for, and making the network's input.
     pub prepare: f64,
     /// The network.
     pub infer: f64,
@@ -96,6 +100,17 @@ pub struct StageMs {
     pub track: f64,
     /// Deciding where they were, what that means at lines and zones, and adding up.
     pub count: f64,
+}
+
+/// Mean milliseconds of processor time per picture, in all threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct CpuMs {
+    /// Everything, decoding and drawing too.
+    pub total: f64,
+    /// The network.
+    pub infer: f64,
+    /// Everything between decoding and the result but the network: preparing, boxes, tracking, counting.
+    pub own: f64,
 }
 
 impl Report {
@@ -150,6 +165,7 @@ mod tests {
             model: "nano@01234567".into(),
             tracker: "1/89abcdef".into(),
             frames: 100,
+            looked_at: 100,
             duration_s: 10.0,
             seconds: 2.5,
             fps: 40.0,
@@ -177,6 +193,7 @@ mod tests {
             }],
             tracks: 5,
             stage_ms: StageMs { decode: 1.5, ..StageMs::default() },
+            cpu_ms: CpuMs { total: 2.5, infer: 0.75, own: 0.25 },
             warnings: vec!["cut off".into()],
         }
     }
@@ -191,6 +208,7 @@ mod tests {
           "model": "nano@01234567",
           "tracker": "1/89abcdef",
           "frames": 100,
+          "looked_at": 100,
           "duration_s": 10.0,
           "seconds": 2.5,
           "fps": 40.0,
@@ -232,6 +250,11 @@ mod tests {
             "postprocess": 0.0,
             "track": 0.0,
             "count": 0.0
+          },
+          "cpu_ms": {
+            "total": 2.5,
+            "infer": 0.75,
+            "own": 0.25
           },
           "warnings": [
             "cut off"

@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
-use headcount_detect::{Detector, DetectorSettings, ModelChoice, ModelError};
+use headcount_detect::detector::{thread_cpu, thread_cpu_us_since};
+use headcount_detect::{Detector, DetectorSettings, ModelChoice, ModelError, MotionGate};
 use headcount_ingest::reader::Reader;
 use headcount_ingest::source::{Kind, Source, SourceError};
 use headcount_schemas::camera;
 use headcount_schemas::events::{DetectionSet, FrameKind};
 use headcount_schemas::{CameraConfig, CameraKey};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::annotate::Annotator;
 use crate::draw::DrawError;
 use crate::picture::Summary;
-use crate::pipeline::{self, Analysed, PictureError};
-use crate::report::{LineTotals, Report, StageMs, rounded};
+use crate::pipeline::{self, Analysed, PictureError, Seen};
+use crate::report::{CpuMs, LineTotals, Report, StageMs, rounded};
 use crate::shapes::{Coords, ShapeError, Shapes};
 use crate::tally::Tally;
 
@@ -34,6 +36,11 @@ pub struct Request {
     pub outputs: Outputs,
     /// Detectors side by side; none means one per core.
     pub detectors: Option<usize>,
+    /// Give the network what the pipeline would: every picture scaled, encoded and decoded again.
+    pub as_pipeline: bool,
+    /// Look only at pictures in which something has moved by this share of the longer side, in percent, since the
+    /// last one looked at; none means all. See [`MotionGate`].
+    pub min_motion_percent: Option<f64>,
 }
 
 /// What is drawn. Nothing is by default.
@@ -118,7 +125,12 @@ pub fn analyze(
     let camera = shapes.camera(key, &request.video, (info.width, info.height))?;
     let detectors = request.detectors.unwrap_or_else(cores).max(1);
     let detectors = model.open(settings, detectors)?;
-    run(source, &camera, TrackerSettings::default(), detectors, &request.outputs, progress)
+    run(source, &camera, detectors, request, progress)
+}
+
+/// Processor time that this process has used so far, in all its threads.
+fn process_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 fn cores() -> usize {
@@ -127,17 +139,18 @@ fn cores() -> usize {
 
 /// Analyses a source that stands at its beginning, with at least one detector.
 ///
-/// The camera's `max_fps`, `longest_side_px` and `jpeg_quality` apply as in the pipeline. Its first
-/// picture is taken at `start_us`, or at 0. The events are those that the pipeline would
-/// give for the same camera and start, to the id.
-pub fn run(
+/// The camera's `max_fps` applies as in the pipeline, and with [`Request::as_pipeline`] its
+/// `longest_side_px` and `jpeg_quality` do; then the crossings are those that the pipeline would give
+/// for the same camera.
+fn run(
     source: Box<dyn Source>,
     camera: &CameraConfig,
-    tracker: TrackerSettings,
     detectors: Vec<Box<dyn Detector>>,
-    outputs: &Outputs,
+    request: &Request,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, AnalyzeError> {
+    let outputs = &request.outputs;
+    let tracker = TrackerSettings::default();
     let info = source.info();
     if info.live {
         return Err(AnalyzeError::Live(camera.source.url.clone()));
@@ -153,6 +166,7 @@ pub fn run(
         events: Vec::new(),
         tally: Tally::new(camera, first_us, outputs.picture.is_some()),
         spent: Spent::default(),
+        looked_at: 0,
         next: Position { sequence: 0, capture_us: first_us, size_px: (info.width, info.height) },
     };
     let mut annotator = outputs
@@ -162,11 +176,18 @@ pub fn run(
         .transpose()?;
     let mut summary = outputs.picture.as_ref().map(|_| Summary::default());
 
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), process_cpu());
     let reader = Reader::new(source, camera.source.max_fps);
-    let (longest_side_px, quality) = (camera.source.longest_side_px, camera.source.jpeg_quality);
-    let end = pipeline::run(reader, detectors, longest_side_px, quality, |analysed| {
+    let camera::Source { longest_side_px, jpeg_quality, .. } = camera.source;
+    let seen = match request.as_pipeline {
+        true => Seen::AsPipeline { longest_side_px, jpeg_quality },
+        false => Seen::Decoded,
+    };
+    let gate = request.min_motion_percent.map(MotionGate::new);
+    let end = pipeline::run(reader, detectors, seen, gate, |analysed| {
+        let cpu_before = thread_cpu();
         counting.picture(&analysed);
+        counting.spent.own_cpu_us += i64::from(thread_cpu_us_since(cpu_before));
         let at_us = counting.next.capture_us;
         if let Some(annotator) = &mut annotator {
             let Analysed { picture, size_px, .. } = &analysed;
@@ -187,12 +208,13 @@ pub fn run(
     counting.end();
     let frames = counting.next.sequence;
     let seconds = started.elapsed().as_secs_f64();
+    let cpu = process_cpu().saturating_sub(cpu_before);
     if let Some(annotator) = annotator {
         annotator.finish()?;
     }
     let duration_us = counting.next.capture_us - first_us;
     let interval_us = if frames > 0 { info.frame_interval_us() } else { 0 };
-    let Counting { tally, spent, .. } = counting;
+    let Counting { tally, spent, looked_at, .. } = counting;
     let report = Report {
         video: camera.source.url.clone(),
         width: info.width,
@@ -200,6 +222,7 @@ pub fn run(
         model: model.clone(),
         tracker: tracker.label(),
         frames,
+        looked_at,
         duration_s: rounded((duration_us + interval_us) as f64 / 1e6, 3),
         seconds: rounded(seconds, 3),
         fps: rounded(frames as f64 / seconds.max(1e-6), 2),
@@ -208,6 +231,7 @@ pub fn run(
         crossings: tally.crossings(),
         tracks: tally.tracks_total(),
         stage_ms: spent.means(frames),
+        cpu_ms: spent.cpu_means(cpu, frames),
         warnings: end.problem.into_iter().collect(),
     };
     if let (Some(summary), Some(path)) = (&summary, &outputs.picture) {
@@ -226,6 +250,7 @@ struct Counting<'a> {
     events: Vec<CountEvent>,
     tally: Tally,
     spent: Spent,
+    looked_at: i64,
     next: Position,
 }
 
@@ -241,12 +266,22 @@ impl Counting<'_> {
     fn picture(&mut self, analysed: &Analysed) {
         self.next.sequence = analysed.sequence;
         self.next.capture_us = self.first_us + analysed.picture.position_us;
-        self.next.size_px = analysed.size_px;
         self.spent.add(analysed);
+        if analysed.looked_at {
+            self.looked_at += 1;
+            self.next.size_px = analysed.size_px;
+            self.detections(analysed);
+        } else {
+            // Nothing is known of it, so it is as if it had not been taken.
+            self.events.clear();
+        }
+        self.next.sequence += 1;
+    }
+
+    fn detections(&mut self, analysed: &Analysed) {
         let inference_us = i32::try_from(analysed.timings.infer_us).unwrap_or(i32::MAX);
         let boxes = analysed.boxes.clone();
         self.update(DetectionSet { boxes, inference_us, ..self.set(FrameKind::Picture) });
-        self.next.sequence += 1;
     }
 
     fn end(&mut self) {
@@ -291,15 +326,30 @@ struct Spent {
     /// A few microseconds a picture, so that whole ones would not do.
     track: Duration,
     count: Duration,
+    /// Processor time: the network, and everything but it and decoding.
+    infer_cpu_us: i64,
+    own_cpu_us: i64,
 }
 
 impl Spent {
     fn add(&mut self, analysed: &Analysed) {
-        let Analysed { decode_us, jpeg_us, timings, .. } = analysed;
+        let Analysed { decode_us, jpeg_us, timings, own_cpu_us, .. } = analysed;
+        self.infer_cpu_us += i64::from(timings.infer_cpu_us);
+        self.own_cpu_us += own_cpu_us;
         self.decode_us += decode_us;
         self.prepare_us += jpeg_us + i64::from(timings.prepare_us);
         self.infer_us += i64::from(timings.infer_us);
         self.postprocess_us += i64::from(timings.postprocess_us);
+    }
+
+    /// `total` is what the whole process has used.
+    fn cpu_means(&self, total: Duration, frames: i64) -> CpuMs {
+        let mean = |ms: f64| rounded(ms / frames.max(1) as f64, 4);
+        CpuMs {
+            total: mean(total.as_secs_f64() * 1e3),
+            infer: mean(self.infer_cpu_us as f64 / 1e3),
+            own: mean(self.own_cpu_us as f64 / 1e3),
+        }
     }
 
     fn means(&self, frames: i64) -> StageMs {

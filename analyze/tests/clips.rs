@@ -135,6 +135,18 @@ fn of_a_truncated_clip_what_can_be_read_is_counted_and_the_rest_reported() {
 }
 
 #[test]
+fn where_nothing_moves_two_pictures_a_second_are_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("clip.avi");
+    write_grey(&path, 40);
+    let all = analysed(&request(&path), &hog()).expect("a report");
+    assert_eq!((all.frames, all.looked_at), (40, 40));
+    let passing_over = Request { min_motion_percent: Some(1.25), ..request(&path) };
+    let few = analysed(&passing_over, &hog()).expect("a report");
+    assert_eq!((few.frames, few.looked_at, few.duration_s), (40, 8, 4.0));
+}
+
+#[test]
 fn a_folder_of_pictures_is_a_clip_of_ten_frames_a_second() {
     let folder = tempfile::tempdir().expect("a folder");
     let grey = Mat::new_rows_cols_with_default(120, 160, CV_8UC3, Scalar::all(128.0));

@@ -14,7 +14,7 @@ mod program;
 
 use std::path::PathBuf;
 
-pub use program::{Program, StageMs};
+pub use program::{CpuMs, Program, StageMs};
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]

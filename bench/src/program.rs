@@ -22,9 +22,18 @@ pub struct Program {
 pub(crate) struct Analysed {
     pub model: String,
     pub frames: i64,
+    pub looked_at: i64,
     pub fps: f64,
     pub lines: Vec<LineTotals>,
     pub stage_ms: StageMs,
+    pub cpu_ms: CpuMs,
+}
+
+impl Analysed {
+    /// Of the one line: inwards and outwards.
+    pub(crate) fn totals(&self) -> (i64, i64) {
+        self.lines.first().map_or((0, 0), |line| (line.inwards, line.outwards))
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -40,7 +49,7 @@ pub(crate) struct LineTotals {
 pub struct StageMs {
     /// Reading and decoding the clip.
     pub decode: f64,
-    /// Scaling, the round trip through JPEG, and making the network's input.
+    /// Scaling, the round trip through JPEG where it is asked for, and making the network's input.
     pub prepare: f64,
     /// The network.
     pub infer: f64,
@@ -52,12 +61,21 @@ pub struct StageMs {
     pub count: f64,
 }
 
-impl StageMs {
+/// Mean milliseconds of processor time per picture, in all threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, Deserialize)]
+pub struct CpuMs {
+    /// Everything.
+    pub total: f64,
+    /// The network.
+    pub infer: f64,
+    /// Everything between decoding and the result but the network.
+    pub own: f64,
+}
+
+impl CpuMs {
     /// Share of everything but decoding and inference, in percent.
     pub fn overhead_percent(&self) -> f64 {
-        let StageMs { decode, prepare, infer, postprocess, track, count } = self;
-        let own = prepare + postprocess + track + count;
-        100.0 * own / (own + decode + infer).max(1e-9)
+        100.0 * self.own / self.total.max(1e-9)
     }
 }
 
@@ -80,6 +98,12 @@ impl Program {
         let mut command = self.command("analyze", run.config);
         command.arg(run.clip).args(["--quiet", "--json", "-"]);
         command.args(["--coords", run.coords, "--line", &run.line]);
+        if let Some(percent) = run.min_motion {
+            command.arg(format!("--min-motion={percent}"));
+        }
+        if run.as_pipeline {
+            command.arg("--as-pipeline");
+        }
         if let Some(model) = &self.model {
             command.arg("--model").arg(model);
         }
@@ -102,6 +126,10 @@ pub(crate) struct AnalyzeRun<'a> {
     pub line: String,
     /// None: one per core.
     pub detectors: Option<usize>,
+    /// Only pictures in which something has moved by so many percent; none means all.
+    pub min_motion: Option<f64>,
+    /// Pictures as the pipeline has them.
+    pub as_pipeline: bool,
 }
 
 #[cfg(test)]
@@ -110,14 +138,7 @@ mod tests {
 
     #[test]
     fn overhead_leaves_out_decoding_and_inference() {
-        let ms = StageMs {
-            decode: 2.0,
-            prepare: 1.0,
-            infer: 7.0,
-            postprocess: 0.5,
-            track: 0.4,
-            count: 0.1,
-        };
+        let ms = CpuMs { total: 11.0, infer: 7.0, own: 2.0 };
         assert!((ms.overhead_percent() - 100.0 * 2.0 / 11.0).abs() < 1e-9);
     }
 }

@@ -1,8 +1,9 @@
 //! The seam between those who have pictures and those who find people in them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headcount_schemas::events::BoundingBox;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::decode::OutputError;
 use crate::jpeg::JpegError;
@@ -25,15 +26,28 @@ pub trait Detector: Send {
     fn input_size(&self, width: u32, height: u32) -> (u32, u32);
 }
 
-/// Where the time of one picture went, in microseconds of wall time.
+/// Where the time of one picture went, in microseconds of wall time unless it says otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Scaling, colour planes, normalisation.
     pub prepare_us: u32,
     /// The network.
     pub infer_us: u32,
+    /// The network, in processor time of the thread that asked.
+    pub infer_cpu_us: u32,
     /// From tensors to boxes.
     pub postprocess_us: u32,
+}
+
+/// Processor time that the calling thread has used so far; none where the system does not say.
+pub fn thread_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    spent.map_or(Duration::ZERO, Duration::from)
+}
+
+/// Processor time since an earlier [`thread_cpu`] of the same thread, in microseconds.
+pub fn thread_cpu_us_since(earlier: Duration) -> u32 {
+    u32::try_from(thread_cpu().saturating_sub(earlier).as_micros()).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn micros(from: Instant, to: Instant) -> u32 {

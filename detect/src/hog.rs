@@ -9,7 +9,9 @@ use opencv::objdetect::{HOGDescriptor, HOGDescriptorTrait, HOGDescriptorTraitCon
 use sha2::{Digest, Sha256};
 
 use crate::decode::PERSON;
-use crate::detector::{DetectError, Detector, DetectorSettings, Timings, micros};
+use crate::detector::{
+    DetectError, Detector, DetectorSettings, Timings, micros, thread_cpu, thread_cpu_us_since,
+};
 use crate::letterbox;
 use crate::model::{ModelError, hex};
 use crate::nms;
@@ -74,7 +76,7 @@ impl Detector for HogDetector {
         if picture.width() < WINDOW.0 || picture.height() < WINDOW.1 {
             return Ok(Timings::default());
         }
-        let started = Instant::now();
+        let (started, cpu_before) = (Instant::now(), thread_cpu());
         let (hog, found, weights) = (&self.hog, &mut self.found, &mut self.weights);
         picture.with_mat(|source| {
             let stride = Size::new(8, 8);
@@ -83,7 +85,7 @@ impl Detector for HogDetector {
                 source, found, weights, 0.0, stride, padding, 1.05, 2.0, false,
             )
         })?;
-        let inferred = Instant::now();
+        let (inferred, infer_cpu_us) = (Instant::now(), thread_cpu_us_since(cpu_before));
         let boxes = self
             .found
             .iter()
@@ -95,6 +97,7 @@ impl Detector for HogDetector {
         Ok(Timings {
             prepare_us: 0,
             infer_us: micros(started, inferred),
+            infer_cpu_us,
             postprocess_us: micros(inferred, Instant::now()),
         })
     }

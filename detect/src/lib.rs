@@ -5,6 +5,7 @@
 //! * [`Manifest`] says what a network expects and gives; it is a file beside the model, not code.
 //! * Around a network: [`letterbox`] (geometry), [`prepare`] (pixels in), [`decode`] and [`nms`]
 //!   (boxes out).
+//! * [`MotionGate`] says which pictures need no look.
 //! * [`DetectorPool`] shares detectors between cameras; [`resolve()`] chooses the model; [`store`] keeps
 //!   models on disk.
 
@@ -18,6 +19,7 @@ pub mod letterbox;
 pub mod manifest;
 pub mod metrics;
 pub mod model;
+pub mod motion;
 pub mod nms;
 pub mod onnx;
 pub mod picture;
@@ -32,6 +34,7 @@ pub use detector::{DetectError, Detector, DetectorSettings, Timings};
 pub use hog::HogDetector;
 pub use manifest::Manifest;
 pub use model::{Model, ModelError};
+pub use motion::MotionGate;
 pub use onnx::OnnxDetector;
 pub use picture::{Picture, PictureError};
 pub use pool::{DetectionsOfPicture, DetectorPool, PictureInput, PoolSettings};

@@ -8,7 +8,9 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 
 use crate::decode::{self, OutputError, YoloxHead};
-use crate::detector::{DetectError, Detector, DetectorSettings, Timings, micros};
+use crate::detector::{
+    DetectError, Detector, DetectorSettings, Timings, micros, thread_cpu, thread_cpu_us_since,
+};
 use crate::letterbox;
 use crate::manifest::{Decoder, InputSize, Manifest};
 use crate::model::{Model, ModelError};
@@ -85,10 +87,10 @@ impl Detector for OnnxDetector {
         }
         let (_, input) = self.input.extract_tensor_mut();
         self.preparer.fill(picture, &letterbox, input)?;
-        let prepared = Instant::now();
+        let (prepared, cpu_before) = (Instant::now(), thread_cpu());
 
         let outputs = self.session.run([SessionInputValue::from(&self.input)])?;
-        let inferred = Instant::now();
+        let (inferred, infer_cpu_us) = (Instant::now(), thread_cpu_us_since(cpu_before));
 
         match &self.decoder {
             Decoder::Yolox { boxes, classes, strides, decoded } => {
@@ -122,6 +124,7 @@ impl Detector for OnnxDetector {
         Ok(Timings {
             prepare_us: micros(started, prepared),
             infer_us: micros(prepared, inferred),
+            infer_cpu_us,
             postprocess_us: micros(inferred, Instant::now()),
         })
     }

@@ -23,6 +23,8 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
         },
         outputs: Outputs { annotate: args.annotate, picture: args.picture },
         detectors: detect.detectors,
+        as_pipeline: args.as_pipeline,
+        min_motion_percent: args.min_motion,
     };
     let (named, configured) = (args.model.as_deref(), detect.model.as_deref());
     let model = headcount_detect::resolve(named, configured, &detect.models_dir)

@@ -1,4 +1,5 @@
-//! Real clips through the real pipeline, as separate processes: the same events as `analyze`, row for row.
+//! Real clips through the real pipeline, as separate processes: the same events as
+//! `analyze --as-pipeline`, row for row.
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Clip {
         let output = headcount()
             .arg("analyze")
             .arg(data.join("clips").join(self.file))
-            .args(["--coords", "px", "--json", "-", "--quiet"])
+            .args(["--coords", "px", "--json", "-", "--quiet", "--as-pipeline"])
             .args(["--line", &format!("line={x1},{y1},{x2},{y2}")])
             .arg("--model")
             .arg(data.join(MODEL))

@@ -5,7 +5,7 @@ use std::process::Command;
 use headcount_eval::clips::Truth;
 use serde::Deserialize;
 
-use super::report::{ClipFigures, Side};
+use super::report::{ClipFigures, MotionFigures, Side};
 use super::{CoreOptions, Yardstick};
 use crate::BenchError;
 use crate::figures::{median, rounded};
@@ -28,12 +28,24 @@ struct PythonMs {
     track: f64,
 }
 
+/// Motion, in percent of the longer side, below which pictures may be passed over: about nothing, and a few steps.
+const MIN_MOTION_PERCENT: [f64; 2] = [1.25, 2.5];
+
+/// How our side counts a clip.
+#[derive(Debug, Clone, Copy, Default)]
+struct Choice {
+    /// None: one per core.
+    detectors: Option<usize>,
+    /// None: every picture is looked at.
+    min_motion: Option<f64>,
+}
+
 /// Counts a clip with both sides in turn, so that whatever else the machine does meets both; each figure is the
 /// median of its runs, and the ratio that of the pairs.
 pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigures, BenchError> {
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.runs.max(1) {
-        let analysed = analyze(options, truth, None)?;
+        let analysed = analyze(options, truth, Choice::default())?;
         if let Some(yardstick) = &options.yardstick {
             let printed = python(options, yardstick, truth)?;
             ratios.push(analysed.fps / printed.fps.max(1e-9));
@@ -42,7 +54,9 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         ours.push(analysed);
     }
     // With one detector a core is left for tracking, which otherwise waits for one while its clock runs.
-    let alone = analyze(options, truth, Some(1))?;
+    let alone = analyze(options, truth, Choice { detectors: Some(1), ..Choice::default() })?;
+    let by_motion =
+        MIN_MOTION_PERCENT.into_iter().map(|percent| by_motion(options, truth, percent));
     let track_ms = alone.stage_ms.track + alone.stage_ms.count;
     let python_track_ms = median(&theirs.iter().map(|run| run.ms.track).collect::<Vec<_>>());
     let fps: Vec<f64> = ours.iter().map(|run| run.fps).collect();
@@ -57,9 +71,8 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         track_ms: python_track_ms,
     });
     let first = &ours[0];
-    let line = first.lines.first();
-    let (inwards, outwards) = line.map_or((0, 0), |line| (line.inwards, line.outwards));
-    let overhead: Vec<f64> = ours.iter().map(|run| run.stage_ms.overhead_percent()).collect();
+    let (inwards, outwards) = first.totals();
+    let overhead: Vec<f64> = ours.iter().map(|run| run.cpu_ms.overhead_percent()).collect();
     Ok(ClipFigures {
         clip: truth.clip.clone(),
         model: first.model.clone(),
@@ -77,8 +90,30 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         ratio: python.as_ref().map(|_| rounded(median(&ratios), 2)),
         tracker_ratio: python.as_ref().map(|_| rounded(python_track_ms / track_ms.max(1e-6), 1)),
         python,
+        by_motion: by_motion.collect::<Result<_, _>>()?,
         stage_ms: first.stage_ms,
+        cpu_ms: first.cpu_ms,
         overhead_percent: rounded(median(&overhead), 1),
+    })
+}
+
+/// Once only: what it spares is more than what a busy machine changes.
+fn by_motion(
+    options: &CoreOptions,
+    truth: &Truth,
+    min_motion: f64,
+) -> Result<MotionFigures, BenchError> {
+    let choice = Choice { min_motion: Some(min_motion), ..Choice::default() };
+    let analysed = analyze(options, truth, choice)?;
+    let (inwards, outwards) = analysed.totals();
+    Ok(MotionFigures {
+        min_motion_percent: min_motion,
+        looked_at: analysed.looked_at,
+        fps: analysed.fps,
+        inwards,
+        outwards,
+        wrong: wrong(truth, inwards, outwards),
+        cpu_ms: analysed.cpu_ms.total,
     })
 }
 
@@ -93,7 +128,7 @@ fn numbers(truth: &Truth) -> String {
 fn analyze(
     options: &CoreOptions,
     truth: &Truth,
-    detectors: Option<usize>,
+    Choice { detectors, min_motion }: Choice,
 ) -> Result<Analysed, BenchError> {
     let config = tempfile::NamedTempFile::with_suffix(".toml").map_err(BenchError::io("a file"))?;
     options.program.analyze(&AnalyzeRun {
@@ -102,6 +137,8 @@ fn analyze(
         coords: "px",
         line: format!("line={}", numbers(truth)),
         detectors,
+        min_motion,
+        as_pipeline: false,
     })
 }
 

@@ -7,7 +7,9 @@ mod tracker;
 
 use std::path::PathBuf;
 
-pub use report::{ClipFigures, CoreReport, CrowdFigures, DayFigures, Side, TrackerFigures};
+pub use report::{
+    ClipFigures, CoreReport, CrowdFigures, DayFigures, MotionFigures, Side, TrackerFigures,
+};
 
 use crate::{BenchError, Program};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::figures::Asked;
-use crate::program::StageMs;
+use crate::program::{CpuMs, StageMs};
 
 /// All figures of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,9 +35,13 @@ pub struct ClipFigures {
     pub ratio: Option<f64>,
     /// Python's time for tracking and counting by ours.
     pub tracker_ratio: Option<f64>,
+    /// `headcount analyze --min-motion`.
+    pub by_motion: Vec<MotionFigures>,
     /// Where our time goes.
     pub stage_ms: StageMs,
-    /// Share of everything but decoding and inference, in percent of all stages' time.
+    /// Our processor time.
+    pub cpu_ms: CpuMs,
+    /// Share of everything but decoding and inference, in percent of all processor time.
     pub overhead_percent: f64,
 }
 
@@ -60,6 +64,27 @@ pub struct Side {
     pub wrong: i64,
     /// Milliseconds of tracking and counting per picture.
     pub track_ms: f64,
+}
+
+/// A clip of which pictures with little motion were passed over.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MotionFigures {
+    /// What `--min-motion` was.
+    pub min_motion_percent: f64,
+    /// Pictures that the network looked at.
+    pub looked_at: i64,
+    /// Pictures a second, without start-up.
+    pub fps: f64,
+    /// Counted inwards.
+    #[serde(rename = "in")]
+    pub inwards: i64,
+    /// Counted outwards.
+    #[serde(rename = "out")]
+    pub outwards: i64,
+    /// Sum of both differences from the truth.
+    pub wrong: i64,
+    /// Milliseconds of processor time per picture.
+    pub cpu_ms: f64,
 }
 
 /// The tracker alone.
@@ -150,9 +175,20 @@ impl fmt::Display for ClipFigures {
                 let us = track_ms * 1e3;
                 writeln!(
                     f,
-                    "  {name:<10} {fps:>7.1} frames/s   {inwards:>2} in {outwards:>2} out, {wrong} wrong   tracking {us:>7.1} us"
+                    "  {name:<17} {fps:>7.1} frames/s   {inwards:>2} in {outwards:>2} out, {wrong} wrong   tracking {us:>7.1} us"
                 )?;
             }
+        }
+        for motion in &self.by_motion {
+            let MotionFigures {
+                min_motion_percent, looked_at, fps, inwards, outwards, wrong, ..
+            } = motion;
+            let name = format!("--min-motion {min_motion_percent}");
+            writeln!(
+                f,
+                "  {name:<17} {fps:>7.1} frames/s   {inwards:>2} in {outwards:>2} out, {wrong} wrong   looked at {looked_at} of {}",
+                ours.frames
+            )?;
         }
         if let Some(ratio) = self.ratio {
             let asked = self.asked_ratio();
@@ -177,7 +213,12 @@ impl fmt::Display for ClipFigures {
         let StageMs { decode, prepare, infer, postprocess, track, count } = self.stage_ms;
         writeln!(
             f,
-            "  ms: decode {decode:.2}, prepare {prepare:.2}, infer {infer:.2}, postprocess {postprocess:.2}, track {track:.3}, count {count:.3}"
+            "  ms of wall time: decode {decode:.2}, prepare {prepare:.2}, infer {infer:.2}, postprocess {postprocess:.2}, track {track:.3}, count {count:.3}"
+        )?;
+        let CpuMs { total, infer, own } = self.cpu_ms;
+        writeln!(
+            f,
+            "  ms of processor time: {total:.2}, of which the network {infer:.2}, all but it and decoding {own:.2}"
         )
     }
 }

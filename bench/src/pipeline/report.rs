@@ -109,7 +109,9 @@ impl fmt::Display for PipelineReport {
         let Self { video, model, analyze, pipeline, ratio, stages, topics, latency } = self;
         writeln!(f, "{video}, {model}   (! misses what is asked of it)\n")?;
         writeln!(f, "{:<28} {:>10} {:>8} {:>5} {:>5}", "", "frames/s", "frames", "in", "out")?;
-        for (name, path) in [("analyze", analyze), ("through Kafka to PostgreSQL", pipeline)] {
+        for (name, path) in
+            [("analyze --as-pipeline", analyze), ("through Kafka to PostgreSQL", pipeline)]
+        {
             let Path { frames, fps, inwards, outwards, .. } = path;
             writeln!(f, "{name:<28} {fps:>10.1} {frames:>8} {inwards:>5} {outwards:>5}")?;
         }

@@ -56,8 +56,8 @@ pub async fn run(options: &PipelineOptions) -> Result<PipelineReport, BenchError
         frames: before.frames,
         fps: rounded((before.fps + after.fps) / 2.0, 2),
         runs_fps: vec![before.fps, after.fps],
-        inwards: totals(&before).0,
-        outwards: totals(&before).1,
+        inwards: before.totals().0,
+        outwards: before.totals().1,
     };
     Ok(PipelineReport {
         video: options.video.display().to_string(),
@@ -83,13 +83,12 @@ async fn analyze(options: &PipelineOptions) -> Result<Analysed, BenchError> {
             coords: "relative",
             line: format!("middle={x1},{y1},{x2},{y2}"),
             detectors: None,
+            min_motion: None,
+            // The same work on both sides: what is compared is the way through the bus and the database.
+            as_pipeline: true,
         })
     })
     .await
-}
-
-fn totals(analysed: &Analysed) -> (i64, i64) {
-    analysed.lines.first().map_or((0, 0), |line| (line.inwards, line.outwards))
 }
 
 /// A camera as the configuration file has it.
