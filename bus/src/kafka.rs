@@ -26,6 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for transactions that are open in a range to be read: more than
 /// `transaction.timeout.ms`, after which the broker ends them itself.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer of the broker may take.
+const SOCKET_TIMEOUT_MS: u32 = 10_000;
 /// How long a transaction may stay open before the broker aborts it.
 const TRANSACTION_TIMEOUT_MS: u32 = 15_000;
 
@@ -160,6 +162,9 @@ fn client(config: &KafkaConfig) -> ClientConfig {
         .set("client.id", "headcount")
         // A broker that comes back is found again within a second.
         .set("reconnect.backoff.max.ms", "1000")
+        // A connection whose other side has gone without a word is given up after this long, not after the
+        // client's own minute.
+        .set("socket.timeout.ms", SOCKET_TIMEOUT_MS.to_string())
         .set("allow.auto.create.topics", "false");
     for (key, value) in &config.properties {
         client.set(key, value);

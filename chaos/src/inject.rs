@@ -57,7 +57,7 @@ impl Scene<'_> {
     /// milliseconds.
     pub async fn inject(&mut self, fault: &Fault, seed: u64) -> Result<i64, ChaosError> {
         tokio::time::sleep(Duration::from_millis(fault.wait_ms)).await;
-        if self.cameras.is_subset(self.watch.sightings().ended()) {
+        if self.watched().is_empty() {
             return Err(ChaosError::Other("every camera has come to its end".to_owned()));
         }
         match &fault.action {
@@ -203,6 +203,13 @@ impl Scene<'_> {
         self.after_trouble(&[Stage::Count, Stage::Sink]).await
     }
 
+    /// Cameras whose records still come: all that are fed, and those whose clip has not ended.
+    fn watched(&self) -> BTreeSet<String> {
+        let sightings = self.watch.sightings();
+        let over = |camera: &&String| self.feed.is_none() && sightings.ended().contains(*camera);
+        self.cameras.iter().filter(|camera| !over(camera)).cloned().collect()
+    }
+
     /// Where the database is. One that has just come back may still have to put itself in order.
     async fn stored(&self) -> Result<Stored, ChaosError> {
         let deadline = Instant::now() + RECOVERY_PATIENCE;
@@ -263,9 +270,10 @@ impl Scene<'_> {
             Stage::Detect => &[Topic::Detections],
             _ => &Topic::COUNTS,
         };
+        let watched = self.watched();
         let sightings = self.watch.sightings();
         let mut at_work = Vec::new();
-        for camera in self.cameras.difference(sightings.ended()) {
+        for camera in &watched {
             let own_ms = sightings.first_after(own, camera, since_ms);
             let event_ms = match stage {
                 Stage::Ingest | Stage::Detect => {
@@ -287,12 +295,9 @@ impl Scene<'_> {
         before: &Stored,
         moved: &mut BTreeMap<i32, i64>,
     ) -> (Vec<i64>, Option<String>) {
-        let partitions: BTreeSet<i32> = {
-            let sightings = self.watch.sightings();
-            let watched = self.cameras.difference(sightings.ended());
-            let count = self.pipeline.partitions();
-            watched.map(|key| partitioner::partition(key.as_bytes(), count)).collect()
-        };
+        let count = self.pipeline.partitions();
+        let partition = |key: &String| partitioner::partition(key.as_bytes(), count);
+        let partitions: BTreeSet<i32> = self.watched().iter().map(partition).collect();
         let name = self.pipeline.names.full(Topic::Detections);
         // A database that is away has nothing new.
         let now = self.pipeline.stored().await.unwrap_or_default();

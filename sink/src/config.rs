@@ -14,6 +14,9 @@ pub struct SinkConfig {
     pub batch_records: usize,
     /// Longest pause between attempts while the database is away, in milliseconds.
     pub longest_retry_ms: u64,
+    /// A database that does not answer for this long is taken to be away, in milliseconds: its connection is
+    /// given up, and the batch is written again through another one.
+    pub answer_timeout_ms: u64,
 }
 
 impl Default for SinkConfig {
@@ -23,6 +26,7 @@ impl Default for SinkConfig {
             batch_age_ms: 200,
             batch_records: 5_000,
             longest_retry_ms: 5_000,
+            answer_timeout_ms: 20_000,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The shell: events from the bus in, rows and offsets out, in one database transaction a batch.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,6 +54,7 @@ pub async fn run(
             writer: Writer::new(pool.clone()),
             positions: Offsets::new(),
             longest_retry: Duration::from_millis(config.longest_retry_ms),
+            answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             shutdown: shutdown.clone(),
         };
         let names = topics.clone();
@@ -72,6 +74,7 @@ struct SinkHandler {
     /// Where the database is, for the partitions that are ours and were ever written.
     positions: Offsets,
     longest_retry: Duration,
+    answer_timeout: Duration,
     shutdown: CancellationToken,
 }
 
@@ -111,11 +114,27 @@ impl SinkHandler {
         Patience { pause: FIRST_RETRY, longest: self.longest_retry, shutdown: &self.shutdown }
     }
 
+    /// Waits for the database no longer than it may take: where the other side of a connection has gone
+    /// without a word, no answer ever comes.
+    async fn answer<T>(
+        &self,
+        work: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let answered = tokio::time::timeout(self.answer_timeout, work).await;
+        answered.unwrap_or_else(|_| {
+            let silence = io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the database has not answered for {:?}", self.answer_timeout),
+            );
+            Err(WriteError::Retryable(sqlx::Error::Io(silence)))
+        })
+    }
+
     /// Where the database is.
     async fn stored_positions(&self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
         let mut patience = self.patience();
         loop {
-            match self.writer.positions(partitions).await {
+            match self.answer(self.writer.positions(partitions)).await {
                 Ok(positions) => return Ok(positions),
                 Err(error) => patience.after(error).await?,
             }
@@ -141,7 +160,7 @@ impl SinkHandler {
         loop {
             let (batch, unwritable) = Batch::of(rows, &excluded);
             self.bury(records, unwritable, &mut excluded).await?;
-            match self.writer.write(&batch, &from, to).await {
+            match self.answer(self.writer.write(&batch, &from, to)).await {
                 Ok(written) => {
                     metrics::gauge!(names::DATABASE_AWAY).set(0.0);
                     metrics::counter!(names::ROWS_TOTAL).increment(written.rows);

@@ -8,8 +8,8 @@ use headcount_bus::Bus;
 use headcount_bus::kafka::KafkaBus;
 use headcount_bus::memory::MemoryBus;
 use headcount_schemas::migrations::{self, Extension, Report};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::config::{BusKind, Config, Loaded};
 
@@ -48,6 +48,7 @@ pub async fn connect(config: &Config) -> anyhow::Result<PgPool> {
         let attempt = PgPoolOptions::new()
             .max_connections(config.database.max_connections)
             .acquire_timeout(Duration::from_secs(5))
+            .after_release(|connection, _| Box::pin(still_answers(connection)))
             .connect_with(options.clone().application_name("headcount"))
             .await;
         match attempt {
@@ -60,6 +61,13 @@ pub async fn connect(config: &Config) -> anyhow::Result<PgPool> {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }
+}
+
+/// Whether a connection may go back to the pool. The pool would ask for as long as it takes, and one whose other
+/// side has gone without a word would keep its place for ever.
+async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let answered = tokio::time::timeout(Duration::from_secs(5), connection.ping()).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
 /// Brings the database to the schema of this program, and says what it found.
