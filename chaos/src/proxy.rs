@@ -1,5 +1,6 @@
-//! A TCP proxy that can make trouble. Neither Debian nor PyPI has one (Toxiproxy is not packaged), and the
-//! crates of this kind are no longer kept, so this is one: a listener, and two copying tasks a connection.
+//! A TCP proxy that can make trouble: a listener, and two copying tasks a connection. Debian does not have
+//! Toxiproxy, its port to Rust (`noxious` 1.0.4) still builds on the tokio-util of 2021, and `tokio-netem` 0.1 slows
+//! streams down but leaves all the rest to its user.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
