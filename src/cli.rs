@@ -61,6 +61,9 @@ pub enum Command {
     },
     /// Create the topics that are missing.
     Topics,
+    /// Add and look after the API's users.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Say what is found on this machine and what to do about what is missing.
     Doctor,
     /// Get and look after detection models.
@@ -285,6 +288,55 @@ pub struct ChaosArgs {
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user; prints a new password once, unless one is given.
+    Add {
+        /// The user's name.
+        username: String,
+        /// What the user may do.
+        #[arg(long, value_enum, default_value_t = RoleArg::Viewer)]
+        role: RoleArg,
+        #[command(flatten)]
+        account: AccountArgs,
+    },
+    /// Give a user another password and end all logins; prints the password once, unless one is given.
+    Password {
+        /// The user's name.
+        username: String,
+        #[command(flatten)]
+        account: AccountArgs,
+    },
+    /// The users of a tenant.
+    List {
+        /// The tenant; by default `api.default_tenant`.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// The user's tenant; by default `api.default_tenant`.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Read the password from the first line of standard input.
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Sees cameras and counts.
+    Viewer,
+    /// Sees detections and history, too.
+    Analyst,
+    /// Sets up cameras.
+    Operator,
+    /// Manages users and the service.
+    Admin,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,7 @@ pub(crate) fn start(state: &ApiState) -> JoinSet<()> {
     let refreshing = state.clone();
     running.spawn(async move { refresh(&refreshing).await });
     let writing = state.clone();
-    running.spawn(async move { writing.errors.write(&writing.pool, &writing.playbook).await });
+    running.spawn(async move { writing.errors.write(&writing.service_pool, &writing.playbook).await });
     running
 }
 
@@ -28,8 +28,8 @@ async fn refresh(state: &ApiState) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        take(&state.catalogue, Catalogue::load(&state.pool).await, "api_error_codes");
-        take(&state.playbook, Playbook::load(&state.pool).await, "database_error_patterns");
+        take(&state.catalogue, Catalogue::load(&state.service_pool).await, "api_error_codes");
+        take(&state.playbook, Playbook::load(&state.service_pool).await, "database_error_patterns");
     }
 }
 

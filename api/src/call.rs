@@ -1,5 +1,7 @@
 //! A request to the API, read: who asks, and for what.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use url::form_urlencoded;
@@ -8,8 +10,11 @@ use uuid::Uuid;
 use headcount_schemas::CameraKey;
 
 use crate::answers::Pagination;
+use crate::auth::{Caller, Identity};
 use crate::cursor::Cursor;
 use crate::endpoints::Endpoint;
+use crate::exchange::RequestId;
+use crate::idempotency::Claim;
 use crate::observed;
 use crate::parameters::{NOT_A_CURSOR, Query};
 use crate::problem::{Code, Fault, Place, Problem};
@@ -20,11 +25,18 @@ use crate::timestamp::Timestamp;
 /// Who asks, and for what. Extracting it checks everything that the endpoint declares.
 #[derive(Debug)]
 pub struct Call {
+    /// Who asks.
+    pub caller: Arc<Caller>,
     /// Whose rows are asked for.
     pub tenant: Tenant,
     /// What is asked for.
     pub query: Query,
-    endpoint: &'static Endpoint,
+    /// What was called.
+    pub endpoint: &'static Endpoint,
+    /// The `Idempotency-Key` that the request has claimed.
+    pub claim: Option<Claim>,
+    /// Identifies the request in the log and in the audit log.
+    pub request_id: String,
     path: String,
     raw_query: String,
 }
@@ -32,21 +44,31 @@ pub struct Call {
 impl FromRequestParts<ApiState> for Call {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let Some(endpoint) = parts.extensions.get::<&'static Endpoint>().copied() else {
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Problem> {
+        let endpoint = parts.extensions.get::<&'static Endpoint>().copied();
+        // Missing only where a route was mounted without its gate: nobody gets through then.
+        let identity = parts.extensions.get::<Identity>().cloned();
+        let Some((endpoint, identity)) = endpoint.zip(identity) else {
             return Err(Problem::new(Code::InternalError, "the request could not be completed"));
         };
+        let request_id = parts.extensions.get::<RequestId>();
+        let request_id = request_id.map_or_else(String::new, |id| id.as_str().to_owned());
+        let claim = parts.extensions.get::<Claim>().cloned();
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-        let tenant = Tenant::resolve(&parts.headers, &state.config.default_tenant);
+        let caller = match identity {
+            Identity::Known(caller) => Ok(caller),
+            Identity::Faulty(fault) => Err(fault),
+        };
         let query = Query::parse(&raw_query, endpoint.operation_id, endpoint.parameters);
         let path = parts.uri.path().to_owned();
-        match (tenant, query) {
-            (Ok(tenant), Ok(query)) => {
+        match (caller, query) {
+            (Ok(caller), Ok(query)) => {
+                let tenant = caller.tenant.clone();
                 observed::is_for_tenant(tenant.as_str());
-                Ok(Self { tenant, query, endpoint, path, raw_query })
+                Ok(Self { caller, tenant, query, endpoint, claim, request_id, path, raw_query })
             }
-            (tenant, query) => {
-                let faults = tenant.err().into_iter().chain(query.err().unwrap_or_default());
+            (caller, query) => {
+                let faults = caller.err().into_iter().chain(query.err().unwrap_or_default());
                 Err(Problem::invalid(faults.collect()))
             }
         }

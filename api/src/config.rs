@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use headcount_schemas::TopicNames;
 
+use crate::auth::AuthConfig;
+
 /// Settings of the API.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -12,6 +14,8 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// Tenant of requests that name none.
     pub default_tenant: String,
+    /// How callers are recognised.
+    pub auth: AuthConfig,
     /// A request that takes longer is answered with 503.
     pub request_timeout: Duration,
     /// Requests under way at once; those beyond are answered with 503.
@@ -25,16 +29,29 @@ pub struct ApiConfig {
 }
 
 impl Default for ApiConfig {
-    /// Loopback only: until requests are authenticated, whoever reaches the API reads everything.
+    /// Loopback only, and open there.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             default_tenant: "default".to_owned(),
+            auth: AuthConfig::default(),
             request_timeout: Duration::from_secs(10),
             max_in_flight: 256,
             max_body_bytes: 1 << 20,
             drain_timeout: Duration::from_secs(8),
             topics: TopicNames::default(),
         }
+    }
+}
+
+impl ApiConfig {
+    /// Whether callers must say who they are: as configured, else unless only this machine can call.
+    pub fn requires_auth(&self) -> bool {
+        self.auth.required.unwrap_or(!self.listen.ip().is_loopback())
+    }
+
+    /// Whether cameras may be files of the machine that reads: only where nobody else can say so.
+    pub fn allows_files(&self) -> bool {
+        !self.requires_auth()
     }
 }

@@ -1,7 +1,14 @@
-//! One request, one snapshot of the database; and the conditions that queries share.
+//! One request, one transaction, one tenant; and the conditions that queries share.
+//!
+//! Requests see the database through the views of `schemas/migrations/storage/access.sql`, which show
+//! what the transaction was begun for and nothing else: a query that forgets its tenant gets no
+//! other's rows, and one outside of such a transaction gets none.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Encode, PgPool, Postgres, QueryBuilder, Transaction, Type};
+use sqlx::{AssertSqlSafe, Encode, PgPool, Postgres, QueryBuilder, Transaction, Type};
+
+use crate::access::Grants;
+use crate::auth::Caller;
 
 use crate::call::{Call, CameraId};
 use crate::problem::Problem;
@@ -13,11 +20,41 @@ pub struct Snapshot {
     transaction: Transaction<'static, Postgres>,
 }
 
+/// Begins a transaction that sees what `caller` sees. `mode` is this program's text.
+async fn begin(
+    pool: &PgPool,
+    caller: &Caller,
+    mode: &'static str,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    // Safe: a tenant's id is made of letters, digits, `.`, `_` and `-`.
+    let tenant = caller.tenant.as_str();
+    let everything = match &caller.grants {
+        Grants::Everything => "; SET LOCAL headcount.grants = '{*}'",
+        Grants::Only(_) => "",
+    };
+    let begin = format!("BEGIN {mode}; SET LOCAL headcount.tenant = '{tenant}'{everything}");
+    let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await?;
+    if let Grants::Only(entries) = &caller.grants {
+        sqlx::query("SELECT set_config('headcount.grants', $1::text[]::text, true)")
+            .bind(entries)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(transaction)
+}
+
+/// Begins a transaction that writes what is `caller`'s; commit it.
+pub async fn begin_write(
+    pool: &PgPool,
+    caller: &Caller,
+) -> Result<Transaction<'static, Postgres>, Problem> {
+    Ok(begin(pool, caller, "ISOLATION LEVEL READ COMMITTED READ WRITE").await?)
+}
+
 impl Snapshot {
     /// Begins. Dropping it ends it; it has nothing to commit.
-    pub async fn begin(pool: &PgPool) -> Result<Self, Problem> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let transaction = pool.begin_with(begin).await?;
+    pub async fn begin(pool: &PgPool, caller: &Caller) -> Result<Self, Problem> {
+        let transaction = begin(pool, caller, "ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         Ok(Self { transaction })
     }
 
@@ -28,7 +65,7 @@ impl Snapshot {
         call: &Call,
         CameraId(camera): &CameraId,
     ) -> Result<Self, Problem> {
-        let mut snapshot = Self::begin(pool).await?;
+        let mut snapshot = Self::begin(pool, &call.caller).await?;
         let known: Option<i32> = sqlx::query_scalar(
             "SELECT 1 FROM camera_configurations \
              WHERE tenant_id = $1 AND camera_id = $2 AND deleted_at IS NULL",

@@ -7,7 +7,11 @@ use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
 };
+use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
@@ -19,10 +23,14 @@ use headcount_schemas::ids::ID_MAX_CHARS;
 
 use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
 use crate::handlers::registry::{REGISTRY_JSON, RegistryError};
+use crate::idempotency::MAX_KEY_CHARS;
 use crate::parameters::Parameter;
 use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 
 const JSON: &str = "application/json";
+const BEARER: &str = "bearer";
+const API_KEY: &str = "api_key";
+const NO_SCOPES: [&str; 0] = [];
 
 /// Says why it fails in the same words in which it says that all is well.
 const READINESS: &str = "/readyz";
@@ -34,9 +42,9 @@ null, never 0: every aggregate carries `coverage`, the share of its bucket in wh
 was really watched. What is wrong with a request is said as `application/problem+json` (RFC 9457) \
 with a stable `code`; unknown parameters are refused. The schema registry answers in the shapes of \
 Confluent's instead.\n\n\
-Callers are not authenticated yet: the tenant is taken from the `X-Tenant` header, so this service \
-must not be exposed to anybody who may not read every tenant. The roles and rate limits under \
-`x-headcount` are declared and not enforced yet.";
+Callers send `Authorization: Bearer` with a token of `/api/v1/auth/token`, one of a configured issuer, \
+or an API key. `x-headcount` names the roles of which an endpoint takes one, and the permissions that open \
+it to other roles. Where the service is open, on loopback, `X-Tenant` chooses the tenant.";
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -66,6 +74,11 @@ impl Answer {
     /// As [`Answer::registry`], for types that are no component of their own, such as lists.
     pub(crate) const fn registry_inline<T: PartialSchema>() -> Self {
         Self { content_type: REGISTRY_JSON, schema: inline::<T> }
+    }
+
+    /// No body at all.
+    pub(crate) const fn nothing() -> Self {
+        Self { content_type: "", schema: |_| ObjectBuilder::new().into() }
     }
 
     /// Any JSON object.
@@ -127,7 +140,19 @@ pub fn openapi() -> OpenApi {
     let paths =
         items.into_iter().fold(PathsBuilder::new(), |paths, (path, item)| paths.path(path, item));
 
-    let components = ComponentsBuilder::new().schemas_from_iter(schemas).build();
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT or API key")
+        .description(Some(
+            "A token of `/api/v1/auth/token` or of a configured issuer, or an API key.",
+        ))
+        .build();
+    let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .security_scheme(BEARER, SecurityScheme::Http(token))
+        .security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(key)))
+        .build();
     let tags = Service::ALL.map(|service| {
         TagBuilder::new().name(service.name()).description(Some(service.description())).build()
     });
@@ -172,7 +197,19 @@ fn operation(
         .tag(endpoint.service.name())
         .summary(Some(endpoint.summary))
         .description((!endpoint.description.is_empty()).then_some(endpoint.description))
-        .response("200", success(endpoint, schemas));
+        .response(endpoint.success.to_string(), success(endpoint, schemas));
+    if let Some(body) = endpoint.body {
+        let content = ContentBuilder::new().schema(Some((body.schema)(schemas))).build();
+        operation = operation.request_body(Some(
+            RequestBodyBuilder::new()
+                .content(body.content_type, content)
+                .required(Some(Required::True))
+                .build(),
+        ));
+        operation = operation
+            .response("413", failed(Code::BodyTooLarge.title()))
+            .response("415", failed(Code::UnsupportedMediaType.title()));
+    }
     for name in path_parameters(endpoint.path) {
         operation = operation.parameter(path_parameter(name));
     }
@@ -184,18 +221,53 @@ fn operation(
     let declared = json!({
         "cache_lifetime_s": endpoint.cache_lifetime_s,
         "rate_limit": limit.map(|limit| json!({"per_minute": limit.per_minute, "burst": limit.burst})),
+        "permissions": endpoint.permissions.iter().map(|one| one.name()).collect::<Vec<_>>(),
         "roles": endpoint.roles.iter().map(|role| role.name()).collect::<Vec<_>>(),
     });
     let extensions = ExtensionsBuilder::new().add("x-headcount", declared);
     operation = operation.extensions(Some(extensions.build()));
 
     if endpoint.is_api() {
+        operation =
+            operation.response("400", failed("`VALIDATION_ERROR`; `errors` names every fault"));
+    }
+    if endpoint.conditional {
+        operation = operation
+            .parameter(if_match_header())
+            .response("412", failed(Code::PreconditionFailed.title()))
+            .response("428", failed(Code::PreconditionRequired.title()));
+    }
+    if endpoint.is_api() && endpoint.method == Method::Get {
+        operation = operation
+            .parameter(if_none_match_header())
+            .response("304", ResponseBuilder::new().description("As the client has it").build());
+    }
+    if endpoint.needs_caller() && endpoint.method == Method::Post {
+        operation = operation
+            .parameter(idempotency_header())
+            .response("422", failed(Code::IdempotencyKeyReused.title()));
+    }
+    if endpoint.needs_caller() && endpoint.method != Method::Get {
+        operation = operation.response("409", failed(Code::Conflict.title()));
+    }
+    if endpoint.needs_caller() {
         operation = operation
             .parameter(tenant_header())
-            .response("400", failed("`VALIDATION_ERROR`; `errors` names every fault"));
+            .response("401", failed(Code::AuthenticationRequired.title()))
+            .response("403", failed(Code::InsufficientPermissions.title()))
+            .securities(Some([
+                SecurityRequirement::new(BEARER, NO_SCOPES),
+                SecurityRequirement::new(API_KEY, NO_SCOPES),
+                // On loopback the service may be open.
+                SecurityRequirement::default(),
+            ]));
+    } else if endpoint.path.starts_with("/api/v1/auth/") && endpoint.success == 200 {
+        operation = operation.response("401", failed(Code::InvalidCredentials.title()));
     }
     if endpoint.is_of_a_camera() {
         operation = operation.response("404", failed(Code::CameraNotFound.title()));
+    } else if endpoint.service == Service::User && endpoint.needs_caller() {
+        operation = operation.response("404", failed(Code::ResourceNotFound.title()));
     }
     if endpoint.service == Service::Registry && endpoint.path.contains('{') {
         operation = operation.response("404", failed("40401, 40402 or 40403: no such thing"));
@@ -212,11 +284,12 @@ fn operation(
 }
 
 fn success(endpoint: &Endpoint, schemas: &mut Schemas) -> Response {
-    let schema = (endpoint.answer.schema)(schemas);
-    let content = ContentBuilder::new().schema(Some(schema)).build();
-    let mut response = ResponseBuilder::new()
-        .description(endpoint.summary)
-        .content(endpoint.answer.content_type, content);
+    let mut response = ResponseBuilder::new().description(endpoint.summary);
+    if !endpoint.answer.content_type.is_empty() {
+        let schema = (endpoint.answer.schema)(schemas);
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        response = response.content(endpoint.answer.content_type, content);
+    }
     if endpoint.parameters.contains(&Parameter::Cursor) {
         let link = HeaderBuilder::new()
             .description(Some("Address of the next page, with `rel=\"next\"` (RFC 8288)"))
@@ -244,6 +317,36 @@ fn path_parameter(name: &str) -> ParameterBuilder {
         .description(Some(description))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .example(example.map(serde_json::Value::from))
+}
+
+fn header(name: &str, description: &str, required: Required) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+}
+
+fn if_match_header() -> ParameterBuilder {
+    let description = "The `ETag` of what is changed, as it was last read.";
+    header("If-Match", description, Required::True)
+}
+
+fn if_none_match_header() -> ParameterBuilder {
+    let description = "The `ETag` of an answer that the client has; 304 if it is still the same.";
+    header("If-None-Match", description, Required::False)
+}
+
+fn idempotency_header() -> ParameterBuilder {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY_CHARS))
+        .build();
+    let description = "Names the request: sent again with the same key, nothing is done again, and the \
+                       first answer is repeated for a day.";
+    header("Idempotency-Key", description, Required::False).schema(Some(schema))
 }
 
 fn tenant_header() -> ParameterBuilder {

@@ -1,20 +1,26 @@
 //! Every endpoint, declared once.
 //!
 //! A declaration drives the router ([`crate::router`]), what a request may ask
-//! ([`crate::call`]), the caching headers and the OpenAPI document ([`crate::document`]). Roles
-//! and rate limits are declared here for the gateway that will enforce them; nothing enforces them
-//! yet, and the document says so.
+//! ([`crate::call`]), who may ask it ([`crate::auth`]), the caching headers and the OpenAPI document
+//! ([`crate::document`]).
 //!
 //! To add an endpoint: write its handler, add its row. There is no other list.
 
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+pub use crate::access::{Permission, Role};
 use crate::answers::{CameraPage, One, Page};
+use crate::auth::sessions::Tokens;
+use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
-use crate::handlers::{analytics, cameras, counting, detections, health, operations, registry};
+use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
+use crate::handlers::{
+    analytics, audit, auth, cameras, counting, detections, events, health, keys, operations,
+    registry, setup, streams, users,
+};
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{
-    self, Cursor, Direction, From, Granularity, Limit, Line, To, Zone,
+    self, Cursor, Direction, From, Granularity, Limit, Line, To, Version, Zone,
 };
 use crate::state::ApiState;
 
@@ -29,6 +35,8 @@ pub enum Service {
     Counting,
     /// Aggregates.
     Analytics,
+    /// Users, their logins and keys.
+    User,
     /// Schemas of the topics.
     Registry,
     /// For those who run the service.
@@ -37,11 +45,12 @@ pub enum Service {
 
 impl Service {
     /// Every service, in the order of the document.
-    pub const ALL: [Service; 6] = [
+    pub const ALL: [Service; 7] = [
         Service::Camera,
         Service::Counting,
         Service::Detection,
         Service::Analytics,
+        Service::User,
         Service::Registry,
         Service::Operations,
     ];
@@ -53,6 +62,7 @@ impl Service {
             Service::Detection => "detection_service",
             Service::Counting => "counting_service",
             Service::Analytics => "analytics_service",
+            Service::User => "user_service",
             Service::Registry => "registry_service",
             Service::Operations => "operations_service",
         }
@@ -65,38 +75,16 @@ impl Service {
             Service::Detection => "What the frames of a camera showed.",
             Service::Counting => "Who crossed which line, and the totals.",
             Service::Analytics => "Counts by minute, hour and day, each with its coverage.",
+            Service::User => "Users, their logins and keys.",
             Service::Registry => "The topics' schemas, in the shapes of Confluent's registry.",
             Service::Operations => "For those who run the service.",
         }
     }
 }
 
-/// A caller's part in the system, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Sees cameras and counts.
-    Viewer,
-    /// Sees detections and history, too.
-    Analyst,
-    /// Sets up cameras.
-    Operator,
-    /// Manages users and the service.
-    Admin,
-}
-
-impl Role {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Analyst => "analyst",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        }
-    }
-}
-
 const EVERYONE: &[Role] = &[Role::Viewer, Role::Analyst, Role::Operator, Role::Admin];
+const OPERATORS: &[Role] = &[Role::Operator, Role::Admin];
+const ADMINS: &[Role] = &[Role::Admin];
 const ANALYSTS: &[Role] = &[Role::Analyst, Role::Operator, Role::Admin];
 /// No role is needed: probes, schemas and documentation.
 const ANYBODY: &[Role] = &[];
@@ -159,6 +147,8 @@ pub struct RateLimit {
 }
 
 const ORDINARY: Option<RateLimit> = Some(RateLimit { per_minute: 600, burst: 60 });
+/// Guessing passwords must be slow.
+const LOGIN: Option<RateLimit> = Some(RateLimit { per_minute: 20, burst: 10 });
 const HEAVY: Option<RateLimit> = Some(RateLimit { per_minute: 100, burst: 20 });
 /// Probes and scrapers come by the clock.
 const UNLIMITED: Option<RateLimit> = None;
@@ -181,12 +171,20 @@ pub struct Endpoint {
     pub tables: &'static [&'static str],
     /// Roles of which a caller needs one; empty where none is needed.
     pub roles: &'static [Role],
+    /// What opens the endpoint to a caller of another role who was given all of it.
+    pub permissions: &'static [Permission],
     /// How long an answer may be used again, in seconds; 0 for not at all.
     pub cache_lifetime_s: u32,
     /// How often one caller may ask; none for no limit.
     pub rate_limit: Option<RateLimit>,
     /// Query parameters that it takes.
     pub parameters: &'static [Parameter],
+    /// Whether it changes what a client must have seen: then it takes `If-Match`.
+    pub conditional: bool,
+    /// Status of its answer when all is well.
+    pub success: u16,
+    /// What its body holds; none where it takes none.
+    pub(crate) body: Option<Answer>,
     pub(crate) answer: Answer,
     handler: fn(MethodFilter) -> MethodRouter<ApiState>,
 }
@@ -206,6 +204,11 @@ impl Endpoint {
     /// Whether it belongs to the API proper, with tenants, problems and paging.
     pub fn is_api(&self) -> bool {
         self.path.starts_with("/api/")
+    }
+
+    /// Whether a caller must be known.
+    pub fn needs_caller(&self) -> bool {
+        !self.roles.is_empty()
     }
 
     pub(crate) fn route(&self) -> MethodRouter<ApiState> {
@@ -230,11 +233,49 @@ const fn get(
         description: "",
         tables: &[],
         roles: ANYBODY,
+        permissions: &[],
         cache_lifetime_s: 0,
         rate_limit: UNLIMITED,
         parameters: &[],
+        conditional: false,
+        success: 200,
+        body: None,
         answer,
         handler,
+    }
+}
+
+/// A declaration of an endpoint that takes a body.
+const fn post(
+    operation_id: &'static str,
+    path: &'static str,
+    service: Service,
+    body: Answer,
+    answer: Answer,
+    handler: fn(MethodFilter) -> MethodRouter<ApiState>,
+) -> Endpoint {
+    Endpoint {
+        method: Method::Post,
+        body: Some(body),
+        ..get(operation_id, path, service, answer, handler)
+    }
+}
+
+/// A declaration of an endpoint that changes what is configured.
+const fn change(
+    operation_id: &'static str,
+    method: Method,
+    path: &'static str,
+    service: Service,
+    body: Option<Answer>,
+    answer: Answer,
+    handler: fn(MethodFilter) -> MethodRouter<ApiState>,
+) -> Endpoint {
+    Endpoint {
+        method,
+        body,
+        conditional: true,
+        ..get(operation_id, path, service, answer, handler)
     }
 }
 
@@ -245,6 +286,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         description: "All that are configured, also those that are not read at the moment.",
         tables: &["camera_configurations", "camera_health"],
         roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
         cache_lifetime_s: 5,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor],
@@ -260,6 +302,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "One camera",
         tables: &["camera_configurations", "camera_health"],
         roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
         cache_lifetime_s: 5,
         rate_limit: ORDINARY,
         ..get(
@@ -275,6 +318,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         description: "Heartbeats (`running`) are among it.",
         tables: &["camera_configurations", "camera_health"],
         roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
         cache_lifetime_s: 1,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To],
@@ -293,6 +337,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
                       hours and 731 for days from the newest minute that was watched.",
         tables: &["camera_configurations", "counting_results", "coverage_spans"],
         roles: EVERYONE,
+        permissions: &[Permission::CountsRead],
         cache_lifetime_s: 1,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To, Line, Granularity(&[Minute, Hour, Day])],
@@ -308,6 +353,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "Single crossings, newest first, with the running totals of their stream",
         tables: &["camera_configurations", "counting_events"],
         roles: EVERYONE,
+        permissions: &[Permission::CountsRead],
         cache_lifetime_s: 1,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To, Line, Direction],
@@ -323,6 +369,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "People in the pictures of a camera, newest first",
         tables: &["camera_configurations", "person_detections"],
         roles: ANALYSTS,
+        permissions: &[Permission::DetectionsRead],
         cache_lifetime_s: 1,
         rate_limit: HEAVY,
         parameters: &[Limit, Cursor, From, To],
@@ -340,6 +387,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
                       731 for days from the newest minute that was watched.",
         tables: &["camera_configurations", "realtime_analytics", "historical_analytics"],
         roles: EVERYONE,
+        permissions: &[Permission::CountsRead],
         cache_lifetime_s: 5,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To, Line, Zone, Granularity(&[Minute, Hour, Day])],
@@ -357,6 +405,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
                       from the newest minute that was watched.",
         tables: &["camera_configurations", "historical_analytics"],
         roles: ANALYSTS,
+        permissions: &[Permission::DetectionsRead],
         cache_lifetime_s: 60,
         rate_limit: HEAVY,
         parameters: &[Limit, Cursor, From, To, Line, Zone, Granularity(&[Day, Hour])],
@@ -366,6 +415,486 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::Analytics,
             Answer::json::<analytics::AnalyticsPage>(),
             |method| on(method, analytics::list),
+        )
+    },
+    Endpoint {
+        summary: "Add a camera",
+        description: "A running pipeline reads it within seconds.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        success: 201,
+        ..post(
+            "createCamera",
+            "/api/v1/cameras",
+            Service::Camera,
+            Answer::json::<CameraCreate>(),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::create),
+        )
+    },
+    Endpoint {
+        summary: "Say anew what a camera is",
+        description: "What is left out is what it is by default; `PATCH` leaves it as it was.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        ..change(
+            "replaceCamera",
+            Method::Put,
+            "/api/v1/cameras/{id}",
+            Service::Camera,
+            Some(Answer::json::<CameraCreate>()),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::replace),
+        )
+    },
+    Endpoint {
+        summary: "Change a camera",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        ..change(
+            "updateCamera",
+            Method::Patch,
+            "/api/v1/cameras/{id}",
+            Service::Camera,
+            Some(Answer::json::<CameraUpdate>()),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::update),
+        )
+    },
+    Endpoint {
+        summary: "Remove a camera",
+        description: "What it counted stays. A camera of the same id may be added again.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        success: 204,
+        ..change(
+            "removeCamera",
+            Method::Delete,
+            "/api/v1/cameras/{id}",
+            Service::Camera,
+            None,
+            Answer::nothing(),
+            |method| on(method, setup::remove),
+        )
+    },
+    Endpoint {
+        summary: "Lines of a camera",
+        tables: &["camera_configurations", "camera_lines"],
+        roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
+        rate_limit: ORDINARY,
+        cache_lifetime_s: 5,
+        parameters: &[Version],
+        ..get(
+            "getLines",
+            "/api/v1/cameras/{id}/lines",
+            Service::Camera,
+            Answer::json_of::<setup::Shapes<LineShape>, LineShape>(),
+            |method| on(method, setup::lines),
+        )
+    },
+    Endpoint {
+        summary: "Say anew what the lines of a camera are",
+        description: "What was counted before stays under the version that counted it.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        ..change(
+            "putLines",
+            Method::Put,
+            "/api/v1/cameras/{id}/lines",
+            Service::Camera,
+            Some(Answer::json::<setup::Lines>()),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::put_lines),
+        )
+    },
+    Endpoint {
+        summary: "Zones of a camera",
+        tables: &["camera_configurations", "camera_zones"],
+        roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
+        rate_limit: ORDINARY,
+        cache_lifetime_s: 5,
+        parameters: &[Version],
+        ..get(
+            "getZones",
+            "/api/v1/cameras/{id}/zones",
+            Service::Camera,
+            Answer::json_of::<setup::Shapes<ZoneShape>, ZoneShape>(),
+            |method| on(method, setup::zones),
+        )
+    },
+    Endpoint {
+        summary: "Say anew what the zones of a camera are",
+        description: "What was counted before stays under the version that counted it.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        ..change(
+            "putZones",
+            Method::Put,
+            "/api/v1/cameras/{id}/zones",
+            Service::Camera,
+            Some(Answer::json::<setup::Zones>()),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::put_zones),
+        )
+    },
+    Endpoint {
+        summary: "Sites of a camera",
+        tables: &["camera_configurations", "camera_zones"],
+        roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
+        rate_limit: ORDINARY,
+        cache_lifetime_s: 5,
+        parameters: &[Version],
+        ..get(
+            "getSites",
+            "/api/v1/cameras/{id}/sites",
+            Service::Camera,
+            Answer::json_of::<setup::Shapes<SiteShape>, SiteShape>(),
+            |method| on(method, setup::sites),
+        )
+    },
+    Endpoint {
+        summary: "Say anew what the sites of a camera are",
+        description: "What was counted before stays under the version that counted it.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        ..change(
+            "putSites",
+            Method::Put,
+            "/api/v1/cameras/{id}/sites",
+            Service::Camera,
+            Some(Answer::json::<setup::Sites>()),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, setup::put_sites),
+        )
+    },
+    Endpoint {
+        summary: "Streams of a camera, newest first",
+        tables: &["camera_configurations", "video_streams"],
+        roles: EVERYONE,
+        permissions: &[Permission::CamerasRead],
+        rate_limit: ORDINARY,
+        cache_lifetime_s: 1,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listStreams",
+            "/api/v1/cameras/{id}/streams",
+            Service::Camera,
+            Answer::json_of::<CameraPage<streams::Stream>, streams::Stream>(),
+            |method| on(method, streams::list),
+        )
+    },
+    Endpoint {
+        summary: "Read a camera from somewhere else, from now on",
+        description: "The stream is there once its first picture is.",
+        tables: &["camera_configurations", "config_outbox", "audit_log"],
+        roles: OPERATORS,
+        permissions: &[Permission::CamerasWrite],
+        rate_limit: ORDINARY,
+        conditional: true,
+        success: 202,
+        ..post(
+            "createStream",
+            "/api/v1/cameras/{id}/streams",
+            Service::Camera,
+            Answer::json::<streams::StreamCreate>(),
+            Answer::json_of::<One<cameras::Camera>, cameras::Camera>(),
+            |method| on(method, streams::create),
+        )
+    },
+    Endpoint {
+        summary: "Report what happened to a camera",
+        description: "202: the event bus has it. The same report has the same id.",
+        tables: &["camera_configurations"],
+        roles: OPERATORS,
+        permissions: &[Permission::EventsWrite],
+        rate_limit: ORDINARY,
+        success: 202,
+        ..post(
+            "postCameraHealth",
+            "/api/v1/cameras/{id}/health",
+            Service::Camera,
+            Answer::json::<events::HealthCreate>(),
+            Answer::json_of::<One<events::Accepted>, events::Accepted>(),
+            |method| on(method, events::health),
+        )
+    },
+    Endpoint {
+        summary: "Report a crossing",
+        description: "202: the event bus has it. The same report has the same id.",
+        tables: &["camera_configurations"],
+        roles: OPERATORS,
+        permissions: &[Permission::EventsWrite],
+        rate_limit: ORDINARY,
+        success: 202,
+        ..post(
+            "postCountingEvent",
+            "/api/v1/cameras/{id}/counting",
+            Service::Counting,
+            Answer::json::<events::CountingEventCreate>(),
+            Answer::json_of::<One<events::Accepted>, events::Accepted>(),
+            |method| on(method, events::counting),
+        )
+    },
+    Endpoint {
+        summary: "Report a person in a picture",
+        description: "202: the event bus has it. The same report has the same id. It is kept, and not counted.",
+        tables: &["camera_configurations"],
+        roles: OPERATORS,
+        permissions: &[Permission::EventsWrite],
+        rate_limit: ORDINARY,
+        success: 202,
+        ..post(
+            "postDetection",
+            "/api/v1/cameras/{id}/detections",
+            Service::Detection,
+            Answer::json::<events::DetectionCreate>(),
+            Answer::json_of::<One<events::Accepted>, events::Accepted>(),
+            |method| on(method, events::detections),
+        )
+    },
+    Endpoint {
+        summary: "Users, by id",
+        tables: &["users"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor],
+        ..get(
+            "listUsers",
+            "/api/v1/users",
+            Service::User,
+            Answer::json_of::<Page<users::User>, users::User>(),
+            |method| on(method, users::list),
+        )
+    },
+    Endpoint {
+        summary: "Add a user",
+        description: "Nobody gives a role, a permission or a grant that he does not have.",
+        tables: &["users", "audit_log"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        success: 201,
+        ..post(
+            "createUser",
+            "/api/v1/users",
+            Service::User,
+            Answer::json::<users::UserCreate>(),
+            Answer::json_of::<One<users::User>, users::User>(),
+            |method| on(method, users::create),
+        )
+    },
+    Endpoint {
+        summary: "The calling user",
+        tables: &["users"],
+        roles: EVERYONE,
+        rate_limit: ORDINARY,
+        ..get(
+            "getMe",
+            "/api/v1/users/me",
+            Service::User,
+            Answer::json_of::<One<users::User>, users::User>(),
+            |method| on(method, users::me),
+        )
+    },
+    Endpoint {
+        summary: "Change the profile, the settings or the password of the calling user",
+        tables: &["users", "auth_sessions", "audit_log"],
+        roles: EVERYONE,
+        rate_limit: ORDINARY,
+        ..change(
+            "updateMe",
+            Method::Patch,
+            "/api/v1/users/me",
+            Service::User,
+            Some(Answer::json::<users::SelfUpdate>()),
+            Answer::json_of::<One<users::User>, users::User>(),
+            |method| on(method, users::update_me),
+        )
+    },
+    Endpoint {
+        summary: "One user",
+        tables: &["users"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        ..get(
+            "getUser",
+            "/api/v1/users/{id}",
+            Service::User,
+            Answer::json_of::<One<users::User>, users::User>(),
+            |method| on(method, users::one),
+        )
+    },
+    Endpoint {
+        summary: "Change a user",
+        tables: &["users", "auth_sessions", "audit_log"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        ..change(
+            "updateUser",
+            Method::Patch,
+            "/api/v1/users/{id}",
+            Service::User,
+            Some(Answer::json::<users::UserUpdate>()),
+            Answer::json_of::<One<users::User>, users::User>(),
+            |method| on(method, users::update),
+        )
+    },
+    Endpoint {
+        summary: "Remove a user",
+        tables: &["users", "audit_log"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        success: 204,
+        ..change(
+            "removeUser",
+            Method::Delete,
+            "/api/v1/users/{id}",
+            Service::User,
+            None,
+            Answer::nothing(),
+            |method| on(method, users::remove),
+        )
+    },
+    Endpoint {
+        summary: "API keys, by id",
+        tables: &["api_keys"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor],
+        ..get(
+            "listApiKeys",
+            "/api/v1/api-keys",
+            Service::User,
+            Answer::json_of::<Page<keys::Key>, keys::Key>(),
+            |method| on(method, keys::list),
+        )
+    },
+    Endpoint {
+        summary: "Make an API key",
+        description: "The key is told once.",
+        tables: &["api_keys", "audit_log"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        success: 201,
+        ..post(
+            "createApiKey",
+            "/api/v1/api-keys",
+            Service::User,
+            Answer::json::<keys::KeyCreate>(),
+            Answer::json_of::<One<keys::NewKey>, keys::NewKey>(),
+            |method| on(method, keys::create),
+        )
+    },
+    Endpoint {
+        summary: "Revoke an API key",
+        tables: &["api_keys", "audit_log"],
+        roles: ADMINS,
+        permissions: &[Permission::UsersManage],
+        rate_limit: ORDINARY,
+        conditional: false,
+        success: 204,
+        ..change(
+            "revokeApiKey",
+            Method::Delete,
+            "/api/v1/api-keys/{id}",
+            Service::User,
+            None,
+            Answer::nothing(),
+            |method| on(method, keys::revoke),
+        )
+    },
+    Endpoint {
+        summary: "What was changed and by whom, newest first",
+        tables: &["audit_log"],
+        roles: ADMINS,
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listAudit",
+            "/api/v1/audit",
+            Service::User,
+            Answer::json_of::<Page<audit::AuditEntry>, audit::AuditEntry>(),
+            |method| on(method, audit::list),
+        )
+    },
+    Endpoint {
+        summary: "Log in: a short-lived token for a user's password",
+        description: "`tenant` may be left out for the service's own.",
+        tables: &["users", "auth_sessions"],
+        rate_limit: LOGIN,
+        ..post(
+            "createToken",
+            "/api/v1/auth/token",
+            Service::User,
+            Answer::json::<auth::Login>(),
+            Answer::json::<Tokens>(),
+            |method| on(method, auth::token),
+        )
+    },
+    Endpoint {
+        summary: "Renew a login: new tokens for a refresh token, which is used up by it",
+        description: "A refresh token that comes a second time was stolen: it ends the login.",
+        tables: &["users", "auth_sessions"],
+        rate_limit: LOGIN,
+        ..post(
+            "refreshToken",
+            "/api/v1/auth/refresh",
+            Service::User,
+            Answer::json::<auth::Refresh>(),
+            Answer::json::<Tokens>(),
+            |method| on(method, auth::refresh),
+        )
+    },
+    Endpoint {
+        summary: "End a login",
+        description: "The refresh token is void at once, access tokens of the same login within \
+                      seconds. A token that is not known is no error.",
+        tables: &["auth_sessions"],
+        rate_limit: LOGIN,
+        success: 204,
+        ..post(
+            "revokeToken",
+            "/api/v1/auth/revoke",
+            Service::User,
+            Answer::json::<auth::Refresh>(),
+            Answer::nothing(),
+            |method| on(method, auth::revoke),
+        )
+    },
+    Endpoint {
+        summary: "Keys that check the service's own tokens (RFC 7517)",
+        cache_lifetime_s: 300,
+        tables: &["auth_signing_keys"],
+        rate_limit: ORDINARY,
+        ..get(
+            "listSigningKeys",
+            "/.well-known/jwks.json",
+            Service::User,
+            Answer::json::<auth::KeySet>(),
+            |method| on(method, auth::keys),
         )
     },
     Endpoint {

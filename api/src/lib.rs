@@ -1,18 +1,24 @@
-//! The REST API: reads over the database, the read-only schema registry, OpenAPI.
+//! The REST API: reads over the database, the control plane, the read-only schema registry, OpenAPI.
 //!
 //! * [`endpoints`] declares every endpoint once; router, checks and document follow from it.
 //! * [`handlers`] has one module per resource: its answers, its query, its handler.
 //! * [`exchange`] is the outermost layer: request id, problems, headers of safety.
-//! * [`tenant`] decides whose rows a request sees. **Callers are not authenticated yet: do not
-//!   expose the API to anybody who may not read every tenant.**
+//! * [`auth`] finds out who calls, [`access`] what they may do; [`tenant`] and [`database`] see to it that
+//!   they see their tenant's rows and no others.
 //! * [`router`] puts it together, [`serve`] serves it.
 //!
-//! The API writes nothing: the sink is the only writer of events.
+//! The sink is the only writer of events: what is posted goes to the bus.
 
+pub mod access;
 pub mod answers;
 mod background;
 pub mod backlog;
+pub mod audit;
+pub mod auth;
+pub mod body;
+pub mod bus_link;
 pub mod call;
+pub mod camera_input;
 pub mod config;
 pub mod cursor;
 pub mod database;
@@ -21,9 +27,12 @@ pub mod endpoints;
 pub mod errors;
 pub mod exchange;
 pub mod handlers;
+pub mod idempotency;
 pub mod metrics;
 pub mod observed;
+pub mod outbox;
 pub mod parameters;
+pub mod preconditions;
 pub mod problem;
 pub mod range;
 pub mod recovery;
@@ -37,4 +46,4 @@ pub mod timestamp;
 pub use config::ApiConfig;
 pub use router::router;
 pub use stage::{ServeError, connect_lazily, serve, serve_on};
-pub use state::ApiState;
+pub use state::{ApiState, Pools};

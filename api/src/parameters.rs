@@ -69,6 +69,8 @@ pub enum Parameter {
     Direction,
     /// Width of the buckets; the first one listed is the default.
     Granularity(&'static [Granularity]),
+    /// Version of a camera's configuration.
+    Version,
 }
 
 impl Parameter {
@@ -83,6 +85,7 @@ impl Parameter {
             Parameter::Zone => "zone",
             Parameter::Direction => "direction",
             Parameter::Granularity(_) => "granularity",
+            Parameter::Version => "version",
         }
     }
 
@@ -121,6 +124,11 @@ impl Parameter {
             Parameter::Direction => {
                 ("Only crossings of this direction.", text().enum_values(Some(["in", "out"])), None)
             }
+            Parameter::Version => (
+                "Version of the configuration; the one in force without.",
+                ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)),
+                None,
+            ),
             Parameter::Granularity(allowed) => (
                 "Width of the buckets; days are those of UTC.",
                 text()
@@ -159,6 +167,8 @@ pub struct Query {
     pub direction: Option<Direction>,
     /// Width of the buckets.
     pub granularity: Granularity,
+    /// Version of a camera's configuration.
+    pub version: Option<i64>,
 }
 
 impl Query {
@@ -174,6 +184,7 @@ impl Query {
             zone: None,
             direction: None,
             granularity: Granularity::Minute,
+            version: None,
         };
         for parameter in declared {
             if let Parameter::Granularity([default, ..]) = parameter {
@@ -225,6 +236,7 @@ impl Query {
                     _ => return Err(format!("`{}` is neither `in` nor `out`", shown(value))),
                 });
             }
+            Parameter::Version => self.version = Some(version(value)?),
             Parameter::Granularity(allowed) => {
                 let found = allowed.iter().find(|granularity| granularity.as_str() == value);
                 self.granularity = *found.ok_or_else(|| {
@@ -241,6 +253,12 @@ fn limit(value: &str) -> Result<u32, String> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse().ok().filter(|n| digits && (1..=MAX_LIMIT).contains(n));
     number.ok_or_else(|| format!("`{}` is not a number from 1 to {MAX_LIMIT}", shown(value)))
+}
+
+fn version(value: &str) -> Result<i64, String> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.parse().ok().filter(|number| digits && *number > 0);
+    number.ok_or_else(|| format!("`{}` is not a version, which is a number from 1", shown(value)))
 }
 
 fn time(value: &str) -> Result<Timestamp, String> {
@@ -293,6 +311,7 @@ mod tests {
         Parameter::Zone,
         Parameter::Direction,
         Parameter::Granularity(&[Granularity::Hour, Granularity::Day]),
+        Parameter::Version,
     ];
 
     fn parse(raw: &str) -> Result<Query, Vec<Fault>> {
@@ -319,6 +338,9 @@ mod tests {
     #[case("direction=IN", &["direction"])]
     #[case("granularity=minute", &["granularity"])]
     #[case("granularity=", &["granularity"])]
+    #[case("version=0", &["version"])]
+    #[case("version=%2B1", &["version"])]
+    #[case("version=99999999999999999999", &["version"])]
     #[case("lime=5", &["lime"])]
     #[case("=5", &[""])]
     #[case("limit=0&to=x&colour=red", &["limit", "to", "colour"])]

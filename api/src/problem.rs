@@ -277,6 +277,8 @@ pub enum Place {
     Parameter(String),
     /// The name of a header.
     Header(String),
+    /// A place in the body, as a JSON pointer (RFC 6901); empty for the body as a whole.
+    Pointer(String),
 }
 
 /// One thing that is wrong with the request, and where.
@@ -308,6 +310,12 @@ impl Problem {
     /// A problem without a list of faults.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), database: None }
+    }
+
+    /// Nothing of the caller's tenant has this id, whether nothing has it at all or another's.
+    pub fn not_found(kind: &str, id: &str) -> Self {
+        let shown: String = id.chars().filter(|c| !c.is_control()).take(64).collect();
+        Self::new(Code::ResourceNotFound, format!("no {kind} has the id `{shown}`"))
     }
 
     /// The request has these faults.
@@ -352,6 +360,9 @@ impl Problem {
         headers.append(header::VARY, HeaderValue::from_static("accept-language"));
         if let Ok(language) = HeaderValue::from_str(language) {
             headers.insert(header::CONTENT_LANGUAGE, language);
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.code.retry_after_s() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -16,10 +16,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
-use crate::endpoints::{ENDPOINTS, Endpoint, Service};
+use crate::auth::gate;
+use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
 use crate::exchange::{self, RequestId};
 use crate::handlers::{pages, registry};
+use crate::idempotency;
 use crate::metrics;
+use crate::preconditions;
 use crate::problem::{Code, Problem};
 use crate::recovery;
 use crate::state::ApiState;
@@ -71,9 +74,19 @@ fn mount(
         seconds => HeaderValue::from_str(&format!("private, max-age={seconds}"))
             .unwrap_or_else(|_| HeaderValue::from_static("no-store")),
     };
+    let mut route = endpoint.route();
+    if endpoint.is_api() && endpoint.method == Method::Get {
+        route = route.route_layer(middleware::from_fn(preconditions::tag_answers));
+    }
+    if endpoint.needs_caller() {
+        if endpoint.method == Method::Post {
+            let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
+            route = route.route_layer(once);
+        }
+        route = route.route_layer(middleware::from_fn_with_state(state.clone(), gate::admit));
+    }
     let recovering = (state.clone(), endpoint);
-    let mut route = endpoint
-        .route()
+    let mut route = route
         .layer::<_, Infallible>(middleware::from_fn_with_state(
             recovering,
             recovery::layer::recover,
@@ -84,7 +97,7 @@ fn mount(
         ))
         .layer::<_, Infallible>(Extension(endpoint));
     if endpoint.is_api() {
-        let vary = HeaderValue::from_static("x-tenant");
+        let vary = HeaderValue::from_static("authorization, x-api-key, x-tenant");
         route = route.layer(SetResponseHeaderLayer::appending(header::VARY, vary));
     }
     if endpoint.service == Service::Registry {
@@ -137,7 +150,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::ApiConfig;
+    use crate::bus_link::BusLink;
+    use crate::{ApiConfig, Pools};
 
     #[tokio::test]
     async fn a_panic_is_a_problem_that_tells_nothing() {
@@ -145,8 +159,10 @@ mod tests {
             panic!("the secret reason")
         }
         let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
+        let (bus, _announcer) = BusLink::new(None, headcount_schemas::TopicNames::default());
+        let pools = Pools { tenant: pool.clone(), service: pool };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let state = ApiState::new(ApiConfig::default(), pool, metrics);
+        let state = ApiState::new(ApiConfig::default(), pools, bus, metrics);
         let app = layered(Router::new().route("/", get(panics)), &state).with_state(state);
         let request = axum::http::Request::get("/").body(Body::empty()).expect("a request");
         let response = app.oneshot(request).await.expect("an answer");

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::background;
+use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
 use crate::metrics as names;
+use crate::outbox;
 use crate::router::router;
-use crate::state::ApiState;
+use crate::state::{ApiState, Pools};
 
 /// How long a request waits for a database connection. Shorter than the request timeout, so that a
 /// database that is away is named as the reason.
@@ -37,25 +38,38 @@ pub enum ServeError {
     Serve(#[from] std::io::Error),
 }
 
-/// A pool that connects when it is first needed, so that the API starts without its database and
-/// says so in `/readyz`. Its sessions only read, and a query that a client no longer waits for
-/// ends by itself.
+/// Connections of the service itself, beside those that requests share.
+const SERVICE_CONNECTIONS: u32 = 4;
+/// The role of the sessions that answer requests, and where its views are.
+const TENANT_ROLE: &str = "headcount_api";
+const TENANT_SEARCH_PATH: &str = "tenant,public";
+
+/// Pools that connect when they are first needed, so that the API starts without its database and
+/// says so in `/readyz`. A transaction only reads unless it says otherwise, and a query that a client no
+/// longer waits for ends by itself.
 ///
-/// `max_connections` bounds the connections; `config` gives the time that a query may take.
+/// `max_connections` bounds the connections that answer requests; `config` gives the time that a
+/// query may take.
 pub fn connect_lazily(
     options: PgConnectOptions,
     max_connections: u32,
     config: &ApiConfig,
-) -> PgPool {
+) -> Pools {
     let statement_timeout_ms = config.request_timeout.as_millis().to_string();
     let options = options.application_name("headcount-api").options([
         ("statement_timeout", statement_timeout_ms.as_str()),
         ("default_transaction_read_only", "on"),
     ]);
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options)
+    let pool = |connections: u32, options: PgConnectOptions| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options)
+    };
+    // From its first statement on, not only where somebody remembers to ask for it.
+    let tenant =
+        options.clone().options([("role", TENANT_ROLE), ("search_path", TENANT_SEARCH_PATH)]);
+    Pools { tenant: pool(max_connections, tenant), service: pool(SERVICE_CONNECTIONS, options) }
 }
 
 /// Serves the API on `config.listen` until `shutdown` is cancelled, then lets the requests under
@@ -64,21 +78,23 @@ pub fn connect_lazily(
 /// `metrics` renders the process's recorder under `/metrics`.
 pub async fn serve(
     config: ApiConfig,
-    pool: PgPool,
+    pools: Pools,
+    bus: BusLink,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
-    serve_on(listener, config, pool, metrics, shutdown).await
+    serve_on(listener, config, pools, bus, metrics, shutdown).await
 }
 
 /// As [`serve`], on a listener that is already bound; `config.listen` is not looked at.
 pub async fn serve_on(
     listener: TcpListener,
     config: ApiConfig,
-    pool: PgPool,
+    pools: Pools,
+    bus: BusLink,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -87,7 +103,10 @@ pub async fn serve_on(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "the API is listening");
     }
-    let state = ApiState::new(config, pool, metrics);
+    let service_pool = pools.service.clone();
+    let state = ApiState::new(config, pools, bus.clone(), metrics);
+    let relay = outbox::relay(service_pool, bus, state.outbox.clone(), shutdown.clone());
+    let relay = tokio::spawn(relay);
     let _background = background::start(&state);
     let app = router(state);
     let listener = listener.tap_io(|stream| {
@@ -98,7 +117,10 @@ pub async fn serve_on(
     let stopping = shutdown.clone();
     let serving = axum::serve(listener, app)
         .with_graceful_shutdown(async move { stopping.cancelled().await });
-    drained(serving.into_future(), shutdown, drain_timeout).await
+    let served = drained(serving.into_future(), shutdown, drain_timeout).await;
+    // It may be waiting for the bus; what it has not handed over is there for the next.
+    relay.abort();
+    served
 }
 
 /// Runs `serving` to its end, but no longer than `drain_timeout` after `shutdown`.

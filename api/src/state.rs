@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;
 
+use crate::auth::Authenticator;
+use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
 use crate::document;
 use crate::errors::catalogue::Catalogue;
@@ -13,13 +16,30 @@ use crate::errors::log::ErrorLog;
 use crate::recovery::playbook::Playbook;
 use crate::refreshed::Refreshed;
 
+/// The database, as the API uses it.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// For requests: its sessions see one tenant's rows at a time, and without a tenant none.
+    pub tenant: PgPool,
+    /// For what is no tenant's: recognising callers, and the service's own work in the background.
+    pub service: PgPool,
+}
+
 /// Built once, cloned for every request.
 #[derive(Clone)]
 pub struct ApiState {
     /// Settings.
     pub config: Arc<ApiConfig>,
-    /// The database.
+    /// The database, behind the views of one tenant; see [`crate::database`].
     pub pool: PgPool,
+    /// The database as it is. No handler reads rows of tenants through it.
+    pub service_pool: PgPool,
+    /// Recognises callers.
+    pub authenticator: Arc<Authenticator>,
+    /// Where posted events go.
+    pub bus: BusLink,
+    /// Tells the relay of [`crate::outbox`] that there is something.
+    pub outbox: Arc<Notify>,
     /// Renders the process's metrics.
     pub metrics: PrometheusHandle,
     /// The OpenAPI document.
@@ -34,11 +54,16 @@ pub struct ApiState {
 
 impl ApiState {
     /// `metrics` renders whatever recorder the process has installed.
-    pub fn new(config: ApiConfig, pool: PgPool, metrics: PrometheusHandle) -> Self {
+    pub fn new(config: ApiConfig, pools: Pools, bus: BusLink, metrics: PrometheusHandle) -> Self {
         let document = Arc::new(document::openapi());
+        let authenticator = Arc::new(Authenticator::new(pools.service.clone(), &config.auth));
         Self {
             config: Arc::new(config),
-            pool,
+            pool: pools.tenant,
+            service_pool: pools.service,
+            authenticator,
+            bus,
+            outbox: Arc::default(),
             metrics,
             document,
             catalogue: Refreshed::default(),

@@ -5,9 +5,11 @@ mod support;
 use std::collections::BTreeSet;
 
 use axum::http::{Method, StatusCode};
+use headcount_api::bus_link::BusLink;
 use headcount_api::document::openapi;
-use headcount_api::endpoints::ENDPOINTS;
+use headcount_api::endpoints::{self, ENDPOINTS, Endpoint};
 use headcount_api::{ApiConfig, serve, serve_on};
+use headcount_schemas::TopicNames;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -76,7 +78,7 @@ async fn document_and_router_agree() {
             expected.insert("head".to_owned());
         }
         assert_eq!(allowed, expected, "{path}");
-        for operation in item.as_object().expect("item").values() {
+        if let Some(operation) = item.get("get") {
             check_parameters(&app, path, operation).await;
         }
     }
@@ -182,7 +184,9 @@ async fn a_sane_request_id_is_kept(#[case] id: &str, #[case] kept: bool) {
 #[tokio::test]
 async fn a_database_that_is_away_is_said_so() {
     let app = app_without_database(ApiConfig::default());
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.is_api()) {
+    let reads =
+        |endpoint: &&Endpoint| endpoint.is_api() && endpoint.method == endpoints::Method::Get;
+    for endpoint in ENDPOINTS.iter().filter(reads) {
         let answer = get(&app, &filled(endpoint.path)).await;
         let problem = answer.problem(503, "DATABASE_CONNECTION_ERROR");
         assert_eq!(answer.header("retry-after"), "5");
@@ -214,7 +218,7 @@ async fn a_request_that_takes_too_long_is_ended() {
         .expect("an address");
     let config =
         ApiConfig { request_timeout: std::time::Duration::from_millis(20), ..ApiConfig::default() };
-    let app = support::app(config, pool);
+    let app = support::app(config, support::same(pool));
     get(&app, "/api/v1/cameras").await.problem(503, "REQUEST_TIMEOUT");
 }
 
@@ -325,11 +329,19 @@ async fn serving_ends_when_told_to() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let pool = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
+    let pools = support::same(pool);
+    let (bus, _) = BusLink::new(None, TopicNames::default());
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let shutdown = CancellationToken::new();
     let config = ApiConfig::default();
-    let serving =
-        serve_on(listener, config.clone(), pool.clone(), metrics.clone(), shutdown.clone());
+    let serving = serve_on(
+        listener,
+        config.clone(),
+        pools.clone(),
+        bus.clone(),
+        metrics.clone(),
+        shutdown.clone(),
+    );
     let serving = tokio::spawn(serving);
 
     let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -341,7 +353,7 @@ async fn serving_ends_when_told_to() {
 
     // The address is taken, which a second service says.
     let taken = ApiConfig { listen: address, ..config };
-    let refused = serve(taken, pool, metrics, CancellationToken::new()).await;
+    let refused = serve(taken, pools, bus, metrics, CancellationToken::new()).await;
     assert!(refused.is_err_and(|error| error.to_string().contains(&address.to_string())));
 
     shutdown.cancel();

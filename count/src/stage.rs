@@ -330,6 +330,9 @@ impl Handler for CountHandler {
         let mut changed: BTreeMap<(TopicPartition, String), ()> = BTreeMap::new();
         let mut events = Vec::new();
         for (record, set) in batch {
+            if set.epoch == DetectionSet::POSTED_EPOCH {
+                continue;
+            }
             let Some(update) = self.count(&record, &set, &mut events) else {
                 let limit = self.config.max_cameras;
                 let reason = Refused(format!("more than {limit} cameras on one instance"));

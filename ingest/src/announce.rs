@@ -6,10 +6,11 @@ use std::sync::Arc;
 use headcount_bus::consumer_loop::StageError;
 use headcount_bus::table::Table;
 use headcount_bus::{Bus, OutRecord};
+use headcount_schemas::camera::ManagedBy;
 use headcount_schemas::{CameraConfig, TopicNames};
 
 /// Writes what differs from the topic, as the next version of that camera. Cameras that are only on the topic
-/// stay as they are: the file is not the only one that may configure.
+/// stay as they are, and so do those that the API manages: each camera has one owner.
 pub(crate) async fn announce(
     bus: &Arc<dyn Bus>,
     topics: &TopicNames,
@@ -24,7 +25,15 @@ pub(crate) async fn announce(
     }
     let mut records = Vec::new();
     for camera in cameras {
-        let Some(next) = next_version(known.get(&camera.key().to_string()), camera) else {
+        let known = known.get(&camera.key().to_string());
+        if known.is_some_and(|known| known.managed_by == ManagedBy::Api) {
+            tracing::error!(
+                camera = %camera.key(),
+                "the API manages this camera; what the file says of it is left out. Remove it there or here"
+            );
+            continue;
+        }
+        let Some(next) = next_version(known, camera) else {
             continue;
         };
         tracing::info!(camera = %next.key(), version = next.version, "camera announced");

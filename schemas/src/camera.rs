@@ -176,6 +176,42 @@ impl Source {
     }
 }
 
+/// Who alone may change a camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManagedBy {
+    /// A configuration file: what is in the database follows the topic.
+    #[default]
+    File,
+    /// The API: the topic follows what is in the database.
+    Api,
+}
+
+impl ManagedBy {
+    /// Its name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ManagedBy::File => "file",
+            ManagedBy::Api => "api",
+        }
+    }
+}
+
+/// What kind of camera a source's address means: `FILE`, `USB`, `RTSP`, `HTTP` or `OTHER`.
+pub fn camera_type(url: &str) -> &'static str {
+    let Some((scheme, _)) = url.split_once("://") else {
+        let is_device = url.starts_with("/dev/video") || url.parse::<u16>().is_ok();
+        return if is_device { "USB" } else { "FILE" };
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "rtsp" | "rtsps" => "RTSP",
+        "http" | "https" => "HTTP",
+        "file" => "FILE",
+        "usb" | "v4l2" => "USB",
+        _ => "OTHER",
+    }
+}
+
 /// The whole configuration of one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CameraConfig {
@@ -199,6 +235,9 @@ pub struct CameraConfig {
     pub zones: Vec<Zone>,
     /// Sets of lines that enclose one place.
     pub sites: Vec<Site>,
+    /// Who alone may change it.
+    #[serde(default)]
+    pub managed_by: ManagedBy,
 }
 
 impl CameraConfig {
@@ -215,6 +254,7 @@ impl CameraConfig {
             lines: Vec::new(),
             zones: Vec::new(),
             sites: Vec::new(),
+            managed_by: ManagedBy::default(),
         }
     }
 

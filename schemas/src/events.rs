@@ -94,6 +94,11 @@ pub struct DetectionSet {
     pub boxes: Vec<BoundingBox>,
 }
 
+impl DetectionSet {
+    /// Epoch of what was posted by machines: it has no order, so nothing is tracked or counted from it.
+    pub const POSTED_EPOCH: i64 = 0;
+}
+
 /// The way a person crossed a line. Walk along the line from its first point to its second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -2,7 +2,7 @@
 //!
 //! `migrations/*.sql` are versioned and run once each; they make the tables, the same on both
 //! flavours. `migrations/storage/*.sql` are repeatable and follow: what each flavour adds to the tables, the
-//! aggregates (continuous ones or views, from one text) and the views over them.
+//! aggregates (continuous ones or views, from one text), the views over them, and what the API may see of it all.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +17,7 @@ const RESULTS: &str = include_str!("../migrations/storage/results.sql");
 const VIEWS: &str = include_str!("../migrations/storage/views.sql");
 const HYPERTABLES: &str = include_str!("../migrations/storage/hypertables.sql");
 const PLAIN: &str = include_str!("../migrations/storage/plain.sql");
+const ACCESS: &str = include_str!("../migrations/storage/access.sql");
 const POLICIES: &str = include_str!("../migrations/storage/policies.sql");
 
 /// Suffix, width and length in seconds of the buckets that results come in.
@@ -136,6 +137,7 @@ pub async fn migrate(pool: &PgPool, extension: Extension) -> Result<Report, Migr
         run(&mut transaction, statements).await?;
     }
     run(&mut transaction, VIEWS).await?;
+    run(&mut transaction, ACCESS).await?;
     if flavour != Flavour::Plain {
         run(&mut transaction, POLICIES).await?;
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use headcount_schemas::CameraConfig;
+use headcount_schemas::camera::camera_type;
 use headcount_schemas::events::{
     CameraHealth, CameraStatus, Coverage, Crossing, DetectionSet, Occupancy, OccupancyReason,
     OccupancyScope, Track, Visit, VisitKind,
@@ -116,29 +117,35 @@ columns! {
 }
 
 columns! {
+    /// What the API manages is in the database before it is on the topic: a record that comes late must not
+    /// take it back.
     CameraConfigurations: "camera_configurations",
     "ON CONFLICT (tenant_id, camera_id) DO UPDATE SET
         camera_name = EXCLUDED.camera_name, camera_type = EXCLUDED.camera_type,
         stream_url = EXCLUDED.stream_url, frame_rate = EXCLUDED.frame_rate,
         confidence_threshold = EXCLUDED.confidence_threshold, is_active = EXCLUDED.is_active,
         version = EXCLUDED.version, configuration = EXCLUDED.configuration,
-        updated_at = now(), deleted_at = NULL" {
+        managed_by = EXCLUDED.managed_by, updated_at = now(), deleted_at = NULL
+     WHERE camera_configurations.managed_by = 'file' OR EXCLUDED.version > camera_configurations.version
+        OR (EXCLUDED.managed_by = 'file' AND camera_configurations.deleted_at IS NOT NULL)" {
         tenant_id: String => "text", camera_id: String => "text", camera_name: String => "text",
         camera_type: &'static str => "text", stream_url: String => "text",
         frame_rate: Option<f64> => "double precision",
         confidence_threshold: Option<f64> => "double precision",
         is_active: bool => "boolean", version: i64 => "bigint", configuration: Value => "jsonb",
+        managed_by: &'static str => "text",
     }
 }
 
 columns! {
     CameraLines: "camera_lines",
     "ON CONFLICT (tenant_id, camera_id, geometry_version, line_name) DO UPDATE SET
-        from_x = EXCLUDED.from_x, from_y = EXCLUDED.from_y, to_x = EXCLUDED.to_x, to_y = EXCLUDED.to_y" {
+        from_x = EXCLUDED.from_x, from_y = EXCLUDED.from_y, to_x = EXCLUDED.to_x, to_y = EXCLUDED.to_y,
+        definition = EXCLUDED.definition" {
         tenant_id: String => "text", camera_id: String => "text", geometry_version: i64 => "bigint",
         line_name: String => "text", from_x: f64 => "double precision",
         from_y: f64 => "double precision", to_x: f64 => "double precision",
-        to_y: f64 => "double precision",
+        to_y: f64 => "double precision", definition: Value => "jsonb",
     }
 }
 
@@ -358,6 +365,7 @@ impl CameraConfigurations {
         self.is_active.push(config.enabled);
         self.version.push(config.version);
         self.configuration.push(configuration);
+        self.managed_by.push(config.managed_by.as_str());
     }
 }
 
@@ -373,6 +381,8 @@ impl CameraLines {
             self.from_y.push(line.from.y);
             self.to_x.push(line.to.x);
             self.to_y.push(line.to.y);
+            // Its configuration as a whole has been JSON already.
+            self.definition.push(json(line).unwrap_or_default());
         }
     }
 }
@@ -396,19 +406,6 @@ impl CameraZones {
 
 const ZONE: &str = "zone";
 const SITE: &str = "site";
-
-fn camera_type(url: &str) -> &'static str {
-    let Some((scheme, _)) = url.split_once("://") else {
-        return if url.starts_with("/dev/video") { "USB" } else { "FILE" };
-    };
-    match scheme.to_ascii_lowercase().as_str() {
-        "rtsp" | "rtsps" => "RTSP",
-        "http" | "https" => "HTTP",
-        "file" => "FILE",
-        "usb" | "v4l2" => "USB",
-        _ => "OTHER",
-    }
-}
 
 pub(crate) fn time(us: i64) -> Result<DateTime<Utc>, String> {
     DateTime::from_timestamp_micros(us)

@@ -312,7 +312,8 @@ async fn remove_cameras(
     sqlx::query(
         "UPDATE camera_configurations AS c SET is_active = false, deleted_at = now(), updated_at = now()
          FROM UNNEST($1::text[], $2::text[]) AS r (tenant_id, camera_id)
-         WHERE c.tenant_id = r.tenant_id AND c.camera_id = r.camera_id AND c.deleted_at IS NULL",
+         WHERE c.tenant_id = r.tenant_id AND c.camera_id = r.camera_id AND c.deleted_at IS NULL
+           AND c.managed_by = 'file'",
     )
     .bind(&removed.tenant_id)
     .bind(&removed.camera_id)

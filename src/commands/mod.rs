@@ -19,6 +19,7 @@ mod eval;
 mod model;
 mod pipeline;
 mod stores;
+mod user;
 
 use std::io::Write;
 use std::path::Path;
@@ -78,6 +79,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::run(args, loaded, shutdown).await?,
         Command::Migrate { check } => stores::migrate(&loaded, check).await?,
         Command::Topics => stores::topics(&loaded).await?,
+        Command::User(command) => user::run(command, &loaded).await?,
         Command::Analyze(_)
         | Command::Eval(_)
         | Command::Bench(_)

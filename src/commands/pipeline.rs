@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use headcount_api::bus_link::{BusAnnouncer, BusLink};
 use headcount_bus::Bus;
 use headcount_schemas::TopicNames;
 use headcount_services::Postgres;
@@ -149,11 +150,38 @@ async fn start_database_stages(
         let api = config.api.to_config(names.clone());
         let options = stores::database(config)?;
         // Connects when first asked, so that it can say that the database is away.
-        let pool = headcount_api::connect_lazily(options, config.database.max_connections, &api);
-        let stage = headcount_api::serve(api, pool, metrics, shutdown.clone());
+        let pools = headcount_api::connect_lazily(options, config.database.max_connections, &api);
+        let (link, announcer) = BusLink::new(bus.clone(), names.clone());
+        if bus.is_none() {
+            tokio::spawn(connect_for_api(config.clone(), announcer, shutdown.clone()));
+        }
+        let stage = headcount_api::serve(api, pools, link, metrics, shutdown.clone());
         running.spawn(async move { ("api", stage.await.map_err(Into::into)) });
     }
     Ok(())
+}
+
+/// The API serves without its bus, and says so to who needs it; so it is connected beside it.
+async fn connect_for_api(config: Config, announcer: BusAnnouncer, shutdown: CancellationToken) {
+    loop {
+        let attempt = async {
+            let bus = stores::bus(&config).await?;
+            stores::ensure_topics(&*bus, &config).await?;
+            anyhow::Ok(bus)
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            connected = attempt => match connected {
+                Ok(bus) => {
+                    announcer.send_replace(Some(bus));
+                    // Its receivers would take a closed channel for a bus that is gone.
+                    return shutdown.cancelled().await;
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the API has no bus yet"),
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
 }
 
 fn start_stream_stages(

@@ -187,6 +187,14 @@ fn check(config: &Config, errors: &mut Vec<String>) {
         (1..=1000).contains(&config.database.max_connections),
         "database.max_connections: must be between 1 and 1000",
     );
+    need(
+        headcount_api::tenant::Tenant::new(&config.api.default_tenant).is_some(),
+        "api.default_tenant: must be 1 to 64 letters, digits, `.`, `_` or `-`",
+    );
+    let loopback = config.api.listen.ip().is_loopback();
+    for problem in config.api.auth.problems(loopback) {
+        need(false, &format!("api.auth.{problem}"));
+    }
     need(config.ingest.shards >= 1, "ingest.shards: must be at least 1");
     need(
         config.ingest.shard < config.ingest.shards.max(1),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headcount_api::ApiConfig;
+use headcount_api::auth::AuthConfig;
 use headcount_bus::TopicSpec;
 use headcount_bus::kafka::KafkaConfig;
 use headcount_count::config::CountConfig;
@@ -202,10 +203,12 @@ impl fmt::Debug for DatabaseSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ApiSection {
-    /// Address to listen on. Loopback only, unless set: requests are not authenticated yet.
+    /// Address to listen on. Loopback only, unless set.
     pub listen: SocketAddr,
     /// Tenant of requests that name none.
     pub default_tenant: String,
+    /// How callers are recognised.
+    pub auth: AuthConfig,
     /// A request that takes longer is answered with 503, in milliseconds.
     pub request_timeout_ms: u64,
     /// Requests under way at once.
@@ -218,6 +221,7 @@ impl Default for ApiSection {
         Self {
             listen: api.listen,
             default_tenant: api.default_tenant,
+            auth: api.auth,
             request_timeout_ms: api.request_timeout.as_millis() as u64,
             max_in_flight: api.max_in_flight,
         }
@@ -230,6 +234,7 @@ impl ApiSection {
         ApiConfig {
             listen: self.listen,
             default_tenant: self.default_tenant.clone(),
+            auth: self.auth.clone(),
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             max_in_flight: self.max_in_flight,
             topics,

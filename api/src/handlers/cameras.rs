@@ -1,70 +1,25 @@
 //! Cameras: how they are set up.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 use url::Url;
 use utoipa::ToSchema;
 
 use headcount_schemas::CameraConfig;
-use headcount_schemas::camera;
 
+use crate::access::Grants;
 use crate::answers::{Metadata, One, Page, paged};
 use crate::call::{Call, CameraId};
 use crate::database::Snapshot;
+use crate::handlers::geometry::{Line, Site, Zone};
+use crate::preconditions;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::timestamp::Timestamp;
-
-/// A position, relative to the frame: 0 to 1, origin top left, y down.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-pub struct Point {
-    /// 0 at the left edge, 1 at the right.
-    #[schema(minimum = 0, maximum = 1, example = 0.25)]
-    pub x: f64,
-    /// 0 at the top edge, 1 at the bottom.
-    #[schema(minimum = 0, maximum = 1, example = 0.5)]
-    pub y: f64,
-}
-
-/// A directed line at which crossings are counted.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Line {
-    /// Unique within the camera.
-    #[schema(example = "entrance")]
-    pub name: String,
-    /// First point.
-    pub from: Point,
-    /// Second point. Who crosses from the left hand to the right of someone walking from the first
-    /// to the second is `in`.
-    pub to: Point,
-}
-
-/// A polygon in which people are counted.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Zone {
-    /// Unique within the camera.
-    #[schema(example = "hall")]
-    pub name: String,
-    /// Corners, in order.
-    pub polygon: Vec<Point>,
-    /// Polygons cut out of it.
-    pub holes: Vec<Vec<Point>>,
-}
-
-/// Lines that enclose one place: what went in less what came out.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Site {
-    /// Unique within the camera.
-    #[schema(example = "shop")]
-    pub name: String,
-    /// Lines whose `in` adds one.
-    pub lines: Vec<String>,
-    /// Lines that count the other way round.
-    pub reversed_lines: Vec<String>,
-}
 
 /// A camera.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,7 +34,11 @@ pub struct Site {
     "version": 3,
     "status": "running",
     "status_at": "2026-03-01T08:15:00.250000Z",
-    "lines": [{"name": "entrance", "from": {"x": 0.1, "y": 0.5}, "to": {"x": 0.9, "y": 0.5}}],
+    "managed_by": "api",
+    "lines": [{
+        "name": "entrance", "from": {"x": 0.1, "y": 0.5}, "to": {"x": 0.9, "y": 0.5},
+        "anchor": "bottom_center", "margin": 0.05, "min_age_ms": 0, "rearm_ms": 0, "classes": [0]
+    }],
     "zones": [],
     "sites": [],
     "created_at": "2026-02-01T09:00:00.000000Z",
@@ -90,7 +49,7 @@ pub struct Camera {
     pub camera_id: String,
     /// Name for people.
     pub camera_name: String,
-    /// `FILE`, `USB`, `RTSP`, `HTTP` or `OTHER`.
+    /// `FILE`, `USB`, `RTSP`, `HTTP`, `IP`, `WebRTC` or `OTHER`.
     pub camera_type: String,
     /// Where the pictures come from, without credentials, query and fragment.
     pub stream_url: String,
@@ -104,6 +63,8 @@ pub struct Camera {
     pub is_active: bool,
     /// Version of the configuration; counts name the version that made them.
     pub version: i64,
+    /// `file` if a configuration file alone may change it, or `api`.
+    pub managed_by: String,
     /// Its newest health record: `up`, `running`, `stalled`, `resized`, `ended` or `down`; null
     /// when there is none.
     #[schema(required = true)]
@@ -133,6 +94,7 @@ struct Row {
     confidence_threshold: Option<f64>,
     is_active: bool,
     version: i64,
+    managed_by: String,
     configuration: Json<CameraConfig>,
     status: Option<String>,
     status_at: Option<Timestamp>,
@@ -142,7 +104,7 @@ struct Row {
 
 const SELECT: &str = "\
 SELECT c.camera_id, c.camera_name, c.camera_type, c.stream_url, c.frame_rate, c.confidence_threshold,
-       c.is_active, c.version, c.configuration, c.created_at, c.updated_at,
+       c.is_active, c.version, c.managed_by, c.configuration, c.created_at, c.updated_at,
        h.status, h.event_timestamp AS status_at
 FROM camera_configurations c
 LEFT JOIN LATERAL (
@@ -158,7 +120,7 @@ pub async fn list(State(state): State<ApiState>, call: Call) -> Result<Response,
         [camera_id] => Some(camera_id.clone()),
         _ => None,
     })?;
-    let mut snapshot = Snapshot::begin(&state.pool).await?;
+    let mut snapshot = Snapshot::begin(&state.pool, &call.caller).await?;
     let mut sql = QueryBuilder::new(SELECT);
     sql.push_bind(call.tenant.as_str());
     if let Some((_, camera_id)) = after {
@@ -168,7 +130,8 @@ pub async fn list(State(state): State<ApiState>, call: Call) -> Result<Response,
     let mut rows: Vec<Row> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
     let pagination = call.paginate(&mut rows, |row| (0, vec![row.camera_id.clone()]));
     let next = pagination.next.clone();
-    let data = rows.into_iter().map(Camera::from).collect();
+    let grants = &call.caller.grants;
+    let data = rows.into_iter().map(|row| Camera::of(row, grants)).collect();
     Ok(paged(Page { data, pagination, metadata: Metadata::now() }, next.as_deref()))
 }
 
@@ -177,20 +140,40 @@ pub async fn one(
     State(state): State<ApiState>,
     call: Call,
     CameraId(camera): CameraId,
-) -> Result<axum::Json<One<Camera>>, Problem> {
-    let mut snapshot = Snapshot::begin(&state.pool).await?;
-    let mut sql = QueryBuilder::new(SELECT);
-    sql.push_bind(call.tenant.as_str()).push(" AND c.camera_id = ").push_bind(&camera);
-    let row: Option<Row> = sql.build_query_as().fetch_optional(&mut *snapshot).await?;
-    let row = row.ok_or_else(|| Problem::camera_not_found(&camera))?;
-    Ok(axum::Json(One { data: row.into(), metadata: Metadata::now() }))
+) -> Result<Response, Problem> {
+    let mut snapshot = Snapshot::begin(&state.pool, &call.caller).await?;
+    let camera = find(&mut snapshot, &call, &camera).await?;
+    let tag = preconditions::tag(camera.version);
+    let mut response = axum::Json(One { data: camera, metadata: Metadata::now() }).into_response();
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
 }
 
-impl From<Row> for Camera {
-    fn from(row: Row) -> Self {
+/// One camera of the caller's, as it is in the transaction of `connection`.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    call: &Call,
+    camera: &str,
+) -> Result<Camera, Problem> {
+    let mut sql = QueryBuilder::new(SELECT);
+    sql.push_bind(call.tenant.as_str()).push(" AND c.camera_id = ").push_bind(camera);
+    let row: Option<Row> = sql.build_query_as().fetch_optional(connection).await?;
+    let row = row.ok_or_else(|| Problem::camera_not_found(camera))?;
+    Ok(Camera::of(row, &call.caller.grants))
+}
+
+impl Camera {
+    /// The camera of a row, with as much of its lines, zones and sites as `grants` let be seen.
+    fn of(row: Row, grants: &Grants) -> Self {
         let Json(configuration) = row.configuration;
+        let seen = |scope: &str, name: &str| grants.allow_place(&row.camera_id, scope, name);
+        let lines = configuration.lines.into_iter().filter(|line| seen("line", &line.name));
+        let zones = configuration.zones.into_iter().filter(|zone| seen("zone", &zone.name));
+        let sites = configuration.sites.into_iter().filter(|site| seen("site", &site.name));
         Self {
-            camera_id: row.camera_id,
+            lines: lines.map(Line::from).collect(),
+            zones: zones.map(Zone::from).collect(),
+            sites: sites.map(Site::from).collect(),
             camera_name: row.camera_name,
             camera_type: row.camera_type,
             stream_url: without_secrets(&row.stream_url),
@@ -198,43 +181,13 @@ impl From<Row> for Camera {
             confidence_threshold: row.confidence_threshold,
             is_active: row.is_active,
             version: row.version,
+            managed_by: row.managed_by,
             status: row.status,
             status_at: row.status_at,
-            lines: configuration.lines.into_iter().map(Line::from).collect(),
-            zones: configuration.zones.into_iter().map(Zone::from).collect(),
-            sites: configuration.sites.into_iter().map(Site::from).collect(),
             created_at: row.created_at,
             updated_at: row.updated_at,
+            camera_id: row.camera_id,
         }
-    }
-}
-
-impl From<camera::Point> for Point {
-    fn from(camera::Point { x, y }: camera::Point) -> Self {
-        Self { x, y }
-    }
-}
-
-impl From<camera::Line> for Line {
-    fn from(line: camera::Line) -> Self {
-        Self { name: line.name, from: line.from.into(), to: line.to.into() }
-    }
-}
-
-impl From<camera::Zone> for Zone {
-    fn from(zone: camera::Zone) -> Self {
-        let points = |corners: Vec<camera::Point>| corners.into_iter().map(Point::from).collect();
-        Self {
-            name: zone.name,
-            polygon: points(zone.polygon),
-            holes: zone.holes.into_iter().map(points).collect(),
-        }
-    }
-}
-
-impl From<camera::Site> for Site {
-    fn from(site: camera::Site) -> Self {
-        Self { name: site.name, lines: site.lines, reversed_lines: site.reversed_lines }
     }
 }
 

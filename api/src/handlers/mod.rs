@@ -1,10 +1,18 @@
 //! One module per resource: its answers, its query, its handler.
 
 pub mod analytics;
+pub mod audit;
+pub mod auth;
 pub mod cameras;
 pub mod counting;
 pub mod detections;
+pub mod events;
+pub mod geometry;
 pub mod health;
+pub mod keys;
 pub mod operations;
 pub mod pages;
 pub mod registry;
+pub mod setup;
+pub mod streams;
+pub mod users;

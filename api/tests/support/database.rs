@@ -48,8 +48,8 @@ impl Rows {
         Self { tenant: format!("t-{}", Uuid::now_v7()), url, writer }
     }
 
-    /// The pool that the service would use.
-    pub fn reader(&self, config: &headcount_api::ApiConfig) -> PgPool {
+    /// The pools that the service would use.
+    pub fn reader(&self, config: &headcount_api::ApiConfig) -> headcount_api::Pools {
         let options: PgConnectOptions = self.url.parse().expect("an address");
         headcount_api::connect_lazily(options, 4, config)
     }

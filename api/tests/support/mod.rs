@@ -8,7 +8,9 @@ pub mod database;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use headcount_api::{ApiConfig, ApiState, router};
+use headcount_api::bus_link::BusLink;
+use headcount_api::{ApiConfig, ApiState, Pools, router};
+use headcount_schemas::TopicNames;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -46,13 +48,36 @@ impl Answer {
     }
 }
 
-/// Sends one request.
+/// Sends one request without a body.
 pub async fn send(app: &Router, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send_body(app, method, path, headers, Body::empty()).await
+}
+
+/// Sends one request with a JSON body.
+pub async fn send_json(
+    app: &Router,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Answer {
+    let mut headers = headers.to_vec();
+    headers.push(("content-type", "application/json"));
+    send_body(app, method, path, &headers, Body::from(body.to_string())).await
+}
+
+async fn send_body(
+    app: &Router,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::empty()).expect("a request");
+    let request = request.body(body).expect("a request");
     let response = app.clone().oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, usize::MAX).await.expect("a body");
@@ -65,10 +90,22 @@ pub async fn get(app: &Router, path: &str) -> Answer {
     send(app, Method::GET, path, &[]).await
 }
 
-/// The service over `pool`.
-pub fn app(config: ApiConfig, pool: PgPool) -> Router {
+/// The service over `pools`.
+pub fn app(config: ApiConfig, pools: Pools) -> Router {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    router(ApiState::new(config, pool, metrics))
+    let (bus, _) = BusLink::new(None, TopicNames::default());
+    router(ApiState::new(config, pools, bus, metrics))
+}
+
+/// As [`app`], with a bus.
+pub fn app_on(config: ApiConfig, pools: Pools, bus: BusLink) -> Router {
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    router(ApiState::new(config, pools, bus, metrics))
+}
+
+/// One pool for everything, where no database is needed.
+pub fn same(pool: PgPool) -> Pools {
+    Pools { tenant: pool.clone(), service: pool }
 }
 
 /// The service with a database that is not there.
@@ -78,5 +115,5 @@ pub fn app_without_database(config: ApiConfig) -> Router {
         // Port 1 is reserved and nobody listens on it.
         .connect_lazy("postgres://nobody@127.0.0.1:1/nothing")
         .expect("an address");
-    app(config, pool)
+    app(config, same(pool))
 }

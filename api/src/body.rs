@@ -1,0 +1,139 @@
+//! Bodies of requests: JSON, checked by the endpoint's schema, then read into what the handler works with.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::endpoints::Endpoint;
+use crate::problem::{Code, Fault, Place, Problem};
+use crate::state::ApiState;
+
+/// A body that was read into a `T`.
+#[derive(Debug, Clone)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let endpoint = request.extensions().get::<&'static Endpoint>().copied();
+        let bytes = read(request, state).await?;
+        let value = parse(&bytes)?;
+        if let Some(endpoint) = endpoint {
+            check(endpoint, &value)?;
+        }
+        typed(value).map(Self)
+    }
+}
+
+/// The one place where a body meets its endpoint's schema, before anything else looks at it.
+fn check(_endpoint: &Endpoint, _value: &Value) -> Result<(), Problem> {
+    Ok(())
+}
+
+/// All bytes of a body.
+pub(crate) async fn read(request: Request, state: &ApiState) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let code = Code::of_status(rejection.status());
+        Problem::new(code, code.title())
+    })
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType, "send the body as `application/json`"))
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| fault(String::new(), error.to_string()))
+}
+
+/// Reads `value`; what does not fit is named by its place.
+pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        fault(pointer, error.into_inner().to_string())
+    })
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+fn fault(pointer: String, message: String) -> Problem {
+    Problem::invalid(vec![Fault { place: Place::Pointer(pointer), message }])
+}
+
+/// Collects what is wrong with a body beyond what its schema says.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Something is wrong at `pointer`.
+    pub fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        let place = Place::Pointer(pointer.into());
+        self.0.push(Fault { place, message: message.into() });
+    }
+
+    /// Notes `message` unless `ok`.
+    pub fn need(&mut self, ok: bool, pointer: &str, message: &str) {
+        if !ok {
+            self.add(pointer, message);
+        }
+    }
+
+    /// All that was found, as a problem; none if nothing was.
+    pub fn into_result(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::invalid(self.0)) }
+    }
+
+    /// As [`Faults::into_result`], under another code than `VALIDATION_ERROR`.
+    pub fn into_result_as(self, code: Code) -> Result<(), Problem> {
+        self.into_result().map_err(|problem| Problem { code, ..problem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Thing {
+        #[allow(dead_code, reason = "only to be read into")]
+        points: Vec<(f64, f64)>,
+    }
+
+    #[rstest]
+    #[case("{", "")]
+    #[case("[]", "")]
+    #[case(r#"{"points": 1}"#, "/points")]
+    #[case(r#"{"points": [[0, 1], [0, "x"]]}"#, "/points/1/1")]
+    #[case(r#"{"points": [], "more/of": 1}"#, "/more~1of")]
+    fn a_fault_is_named_by_its_place(#[case] text: &str, #[case] expected: &str) {
+        let problem = parse(text.as_bytes()).and_then(typed::<Thing>).expect_err("a fault");
+        assert_eq!(problem.code, Code::ValidationError);
+        assert_eq!(problem.errors[0].place, Place::Pointer(expected.to_owned()));
+    }
+}
