@@ -19,7 +19,8 @@ pub(crate) fn start(state: &ApiState) -> JoinSet<()> {
     let refreshing = state.clone();
     running.spawn(async move { refresh(&refreshing).await });
     let writing = state.clone();
-    running.spawn(async move { writing.errors.write(&writing.service_pool, &writing.playbook).await });
+    running
+        .spawn(async move { writing.errors.write(&writing.service_pool, &writing.playbook).await });
     running
 }
 

@@ -11,10 +11,10 @@
 
 pub mod access;
 pub mod answers;
-mod background;
-pub mod backlog;
 pub mod audit;
 pub mod auth;
+mod background;
+pub mod backlog;
 pub mod body;
 pub mod bus_link;
 pub mod call;

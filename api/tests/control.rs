@@ -512,6 +512,14 @@ async fn users_and_keys_are_managed() {
     other.problem(404, "CAMERA_NOT_FOUND");
     let writes = service.call(Method::POST, CAMERAS, &with_key, &camera("new")).await;
     writes.problem(403, "INSUFFICIENT_PERMISSIONS");
+    let document = serde_json::to_value(headcount_api::document::openapi()).expect("json");
+    for path in ["/api/v1/users", "/api/v1/api-keys", "/api/v1/audit"] {
+        let schema = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let list = get(&service.app, path).await.json();
+        assert!(list["data"].as_array().is_some_and(|rows| !rows.is_empty()), "{path}");
+        let faults = support::conformance::faults(&document, schema, &list);
+        assert!(faults.is_empty(), "{path}: {faults:#?}");
+    }
     let list = get(&service.app, "/api/v1/api-keys").await;
     assert!(!list.text.contains(secret), "{}", list.text);
     let path = format!("/api/v1/api-keys/{}", made["key_id"].as_str().expect("an id"));

@@ -4,6 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use headcount_api::bus_link::BusLink;
 use headcount_api::errors::catalogue::Catalogue;
 use headcount_api::problem::Code;
 use headcount_api::recovery::playbook::Playbook;
@@ -102,9 +103,10 @@ async fn what_was_answered_is_kept_without_secrets_and_worded_by_rows() {
     let address = listener.local_addr().expect("an address");
     let config = ApiConfig::default();
     let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let (bus, _) = BusLink::new(None, headcount_schemas::TopicNames::default());
     let shutdown = CancellationToken::new();
     let serving =
-        serve_on(listener, config.clone(), rows.reader(&config), metrics, shutdown.clone());
+        serve_on(listener, config.clone(), rows.reader(&config), bus, metrics, shutdown.clone());
     let serving = tokio::spawn(serving);
 
     let path = "/api/v1/cameras/nobody?token=hunter2";
@@ -118,13 +120,13 @@ async fn what_was_answered_is_kept_without_secrets_and_worded_by_rows() {
     let problem: Value = loop {
         let (_, body) = ask(address, &head).await;
         let problem: Value = serde_json::from_str(&body).expect("a problem");
-        if problem["title"] == "Yêu cầu không hợp lệ" {
+        if problem["title"] == "Không xác định được người gọi" {
             break problem;
         }
         assert!(Instant::now() < deadline, "still in English: {problem}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    assert_eq!(problem["code"], "VALIDATION_ERROR");
+    assert_eq!(problem["code"], "AUTHENTICATION_REQUIRED");
 
     let kept = "SELECT to_jsonb(l) FROM api_error_logs l WHERE request_id = $1 LIMIT 1";
     let row: Value = loop {
@@ -136,8 +138,8 @@ async fn what_was_answered_is_kept_without_secrets_and_worded_by_rows() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(row["endpoint_path"], "/api/v1/cameras/{id}");
-    assert_eq!(row["error_code"], "VALIDATION_ERROR");
-    assert_eq!(row["response_status_code"], 400);
+    assert_eq!(row["error_code"], "AUTHENTICATION_REQUIRED");
+    assert_eq!(row["response_status_code"], 401);
     assert!(!row.to_string().contains("hunter2"), "{row}");
 
     shutdown.cancel();

@@ -21,6 +21,7 @@ use support::{app_without_database, get, send};
 /// A path with its parameters filled in.
 fn filled(path: &str) -> String {
     let path = path.replace("{subject}", "headcount.crossings-value");
+    let path = path.replace("/users/{id}", "/users/0199a4f0-0000-7c3e-9b1c-7d0a3f1c2b4d");
     path.replace("{version}", "latest").replace("{id}", "301")
 }
 
@@ -184,8 +185,11 @@ async fn a_sane_request_id_is_kept(#[case] id: &str, #[case] kept: bool) {
 #[tokio::test]
 async fn a_database_that_is_away_is_said_so() {
     let app = app_without_database(ApiConfig::default());
-    let reads =
-        |endpoint: &&Endpoint| endpoint.is_api() && endpoint.method == endpoints::Method::Get;
+    // Who calls an open API is nobody, which is known without asking.
+    let reads = |endpoint: &&Endpoint| {
+        let is_read = endpoint.is_api() && endpoint.method == endpoints::Method::Get;
+        is_read && endpoint.operation_id != "getMe"
+    };
     for endpoint in ENDPOINTS.iter().filter(reads) {
         let answer = get(&app, &filled(endpoint.path)).await;
         let problem = answer.problem(503, "DATABASE_CONNECTION_ERROR");

@@ -6,6 +6,7 @@ mod bad_input;
 mod chaos;
 mod clips;
 mod compose;
+mod control;
 mod faults;
 mod harness;
 mod readers;

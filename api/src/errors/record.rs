@@ -155,6 +155,7 @@ fn place(place: &Place) -> String {
     let (kind, name) = match place {
         Place::Parameter(name) => ("parameter", name),
         Place::Header(name) => ("header", name),
+        Place::Pointer(name) => ("pointer", name),
     };
     // A name may be the client's invention, too.
     format!("{kind} {}", name.chars().filter(|c| !c.is_control()).take(64).collect::<String>())

@@ -166,6 +166,21 @@ impl Rows {
         .expect("a record");
     }
 
+    /// A stream that began at `at`.
+    pub async fn stream(&self, camera: &str, at: DateTime<Utc>) {
+        sqlx::query(
+            "INSERT INTO video_streams VALUES ($1, $2, $3, 1, 'running', NULL, $4, $4, NULL, 0, 0, \
+             25, 10, 0)",
+        )
+        .bind(&self.tenant)
+        .bind(camera)
+        .bind(at.timestamp_micros().to_string())
+        .bind(at)
+        .execute(&self.writer)
+        .await
+        .expect("a stream");
+    }
+
     /// A picture that showed `people` persons.
     pub async fn picture(&self, camera: &str, at: DateTime<Utc>, sequence: i64, people: usize) {
         let edges = |offset: f32| vec![offset; people];

@@ -1,14 +1,14 @@
 -- What the API may see. Its sessions run as the role `headcount_api`, which can read no table: only the
 -- views in the schema `tenant`, each of the name of the table or view beneath it. A view shows the rows
 -- of the tenant in `headcount.tenant`, and of those only what `headcount.grants` names; both are set for one
--- transaction. Without them there are no rows. Row-level security would exclude compression; a
--- security-barrier view does not, and holds for aggregates just as well.
+-- transaction. Without them there are no rows. Row-level security would exclude compression; views do
+-- not, and hold for aggregates just as well.
 --
 -- `headcount.grants` is a text array. `*` is everything of the tenant. Else: `camera` for a camera as a whole,
 -- `camera/` for the mere existence of a camera of which only parts may be seen, and `camera/line/name`,
 -- `camera/zone/name`, `camera/site/name` for those parts.
 --
--- Repeatable. A table or view that the API is to see needs its row here; the third column says what of a
+-- Repeatable. A table or view that the API is to see needs its row here; its second column says what of a
 -- tenant's rows a caller with grants sees of it:
 --   all     every row (nothing about single cameras is in it)
 --   camera  rows of cameras that are granted as a whole
@@ -17,6 +17,10 @@
 --   zone    also those of granted zones     (zone_name)
 --   place   also those of granted zones and sites   (scope, zone_name)
 --   named   also those of granted lines, zones and sites   (scope, name)
+-- The last says whether the view is a security barrier, behind which no function that a query calls sees a row that
+-- the view does not show. A barrier also hides the order of an index: a page of a million rows would be sorted
+-- from all of them. So the tables that are read in pages go without. Their views show no row more; only functions
+-- of a caller's own making could peek, and callers make none.
 
 DO $$
 BEGIN
@@ -51,30 +55,30 @@ DECLARE
 BEGIN
     FOR target IN
         SELECT * FROM (VALUES
-            ('counting_events', 'line', 'SELECT'),
-            ('zone_occupancy', 'place', 'SELECT'),
-            ('zone_visits', 'zone', 'SELECT'),
-            ('person_tracks', 'camera', 'SELECT'),
-            ('coverage_spans', 'partly', 'SELECT'),
-            ('camera_health', 'partly', 'SELECT'),
-            ('frame_detections', 'camera', 'SELECT'),
-            ('person_detections', 'camera', 'SELECT'),
-            ('video_streams', 'partly', 'SELECT'),
-            ('camera_lines', 'line', 'SELECT'),
-            ('camera_zones', 'place', 'SELECT'),
-            ('counting_results', 'line', 'SELECT'),
-            ('realtime_analytics', 'named', 'SELECT'),
-            ('historical_analytics', 'named', 'SELECT'),
-            ('camera_configurations', 'partly', 'SELECT, INSERT, UPDATE'),
-            ('users', 'all', ''),
-            ('auth_sessions', 'all', ''),
-            ('api_keys', 'all', ''),
-            ('audit_log', 'all', 'SELECT, INSERT'),
-            ('config_outbox', 'camera', 'INSERT'),
-            ('idempotency_keys', 'all', 'SELECT, INSERT, UPDATE, DELETE')
-        ) AS listed (name, sees, allowed)
+            ('counting_events', 'line', 'SELECT', false),
+            ('zone_occupancy', 'place', 'SELECT', false),
+            ('zone_visits', 'zone', 'SELECT', false),
+            ('person_tracks', 'camera', 'SELECT', false),
+            ('coverage_spans', 'partly', 'SELECT', false),
+            ('camera_health', 'partly', 'SELECT', false),
+            ('frame_detections', 'camera', 'SELECT', false),
+            ('person_detections', 'camera', 'SELECT', false),
+            ('video_streams', 'partly', 'SELECT', false),
+            ('camera_lines', 'line', 'SELECT', true),
+            ('camera_zones', 'place', 'SELECT', true),
+            ('counting_results', 'line', 'SELECT', true),
+            ('realtime_analytics', 'named', 'SELECT', true),
+            ('historical_analytics', 'named', 'SELECT', true),
+            ('camera_configurations', 'partly', 'SELECT, INSERT, UPDATE', true),
+            ('users', 'all', '', true),
+            ('auth_sessions', 'all', '', true),
+            ('api_keys', 'all', '', true),
+            ('audit_log', 'all', 'SELECT, INSERT', false),
+            ('config_outbox', 'camera', 'INSERT', true),
+            ('idempotency_keys', 'all', 'SELECT, INSERT, UPDATE, DELETE', true)
+        ) AS listed (name, sees, allowed, barrier)
         UNION ALL
-        SELECT name || '_' || suffix, sees, 'SELECT'
+        SELECT name || '_' || suffix, sees, 'SELECT', true
         FROM (VALUES
             ('crossings', 'line'), ('coverage', 'partly'), ('occupancy', 'place'), ('visits', 'zone'),
             ('line_results', 'line'), ('zone_results', 'place'), ('analytics', 'named')
@@ -94,10 +98,11 @@ BEGIN
                 || CASE target.sees WHEN 'camera' THEN '' ELSE granted END || ')';
         END IF;
         EXECUTE format(
-            'CREATE OR REPLACE VIEW tenant.%1$I WITH (security_barrier) AS SELECT * FROM public.%1$I WHERE %2$s %3$s',
+            'CREATE OR REPLACE VIEW tenant.%1$I WITH (security_barrier = %4$s) AS SELECT * FROM public.%1$I WHERE %2$s %3$s',
             target.name, visible,
             -- What is written must be the tenant's own, too.
-            CASE WHEN target.allowed = 'SELECT' THEN '' ELSE 'WITH CASCADED CHECK OPTION' END);
+            CASE WHEN target.allowed = 'SELECT' THEN '' ELSE 'WITH CASCADED CHECK OPTION' END,
+            target.barrier);
         EXECUTE format('REVOKE ALL ON tenant.%I FROM headcount_api', target.name);
         IF target.allowed <> '' THEN
             EXECUTE format('GRANT %s ON tenant.%I TO headcount_api', target.allowed, target.name);
