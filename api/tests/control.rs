@@ -19,10 +19,25 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use support::database::Rows;
 use support::{Answer, get, send, send_json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 const CAMERAS: &str = "/api/v1/cameras";
+
+/// One database has one bus: any relay may take any record.
+static BUS: OnceCell<Arc<dyn Bus>> = OnceCell::const_new();
+
+async fn shared_bus(names: TopicNames) -> Arc<dyn Bus> {
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
+    let spec = |topic: Topic| TopicSpec {
+        name: names.full(topic),
+        partitions: 1,
+        replication: 1,
+        retention: topic.retention(),
+    };
+    bus.ensure_topics(&Topic::ALL.map(spec)).await.expect("topics");
+    bus
+}
 
 /// The service, its bus, and the relay between them.
 struct Service {
@@ -47,14 +62,7 @@ impl Service {
 
     async fn on(rows: Rows) -> Self {
         let names = TopicNames::default();
-        let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
-        let spec = |topic: Topic| TopicSpec {
-            name: names.full(topic),
-            partitions: 1,
-            replication: 1,
-            retention: topic.retention(),
-        };
-        bus.ensure_topics(&Topic::ALL.map(spec)).await.expect("topics");
+        let bus = BUS.get_or_init(|| shared_bus(names.clone())).await.clone();
         let config = ApiConfig { default_tenant: rows.tenant.clone(), ..ApiConfig::default() };
         let pools = rows.reader(&config);
         let (link, announcer) = BusLink::new(Some(bus.clone()), names.clone());
@@ -106,14 +114,17 @@ impl Service {
         waited.await.expect("records on the topic")
     }
 
+    /// What is on the topic of this tenant's cameras.
     async fn events<E: Event>(&self) -> Vec<E> {
         let topic = self.names.full(E::TOPIC);
         let (low, high) = self.bus.watermarks(&topic).await.expect("watermarks")[0];
         let partition = TopicPartition::new(&topic, 0);
         let records = self.bus.read_range(&partition, low, high).await.expect("records");
-        let read =
-            |record: headcount_bus::Record| decode(record.value.as_deref().expect("a value"));
-        records.into_iter().map(|record| read(record).expect("an event")).collect()
+        let read = |record: headcount_bus::Record| {
+            decode::<E>(record.value.as_deref().expect("a value")).expect("an event")
+        };
+        let ours = |event: &E| event.camera_key().tenant == self.rows.tenant;
+        records.into_iter().map(read).filter(ours).collect()
     }
 }
 
@@ -514,7 +525,8 @@ async fn users_and_keys_are_managed() {
     writes.problem(403, "INSUFFICIENT_PERMISSIONS");
     let document = serde_json::to_value(headcount_api::document::openapi()).expect("json");
     for path in ["/api/v1/users", "/api/v1/api-keys", "/api/v1/audit"] {
-        let schema = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let schema = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+            ["schema"];
         let list = get(&service.app, path).await.json();
         assert!(list["data"].as_array().is_some_and(|rows| !rows.is_empty()), "{path}");
         let faults = support::conformance::faults(&document, schema, &list);

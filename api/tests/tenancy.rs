@@ -45,7 +45,8 @@ async fn views(pool: &PgPool) -> Vec<(String, bool)> {
     let views: Vec<(String, bool)> = sqlx::query_as(
         "SELECT v.viewname::text, EXISTS (SELECT FROM information_schema.columns c \
              WHERE c.table_schema = 'tenant' AND c.table_name = v.viewname AND c.column_name = 'camera_id') \
-         FROM pg_views v WHERE v.schemaname = 'tenant' ORDER BY 1",
+         FROM pg_views v WHERE v.schemaname = 'tenant' \
+         AND has_any_column_privilege('headcount_api', 'tenant.' || v.viewname, 'SELECT') ORDER BY 1",
     )
     .fetch_all(pool)
     .await
@@ -129,7 +130,7 @@ async fn what_is_written_is_the_tenants_own() {
         .expect("an update");
     assert_eq!(renamed.rows_affected(), 2, "a condition that was forgotten reaches no further");
     let moved = sqlx::query("UPDATE camera_configurations SET tenant_id = $1")
-        .bind(&theirs.tenant)
+        .bind("a-tenant-without-cameras")
         .execute(&mut *transaction)
         .await
         .expect_err("rows of another tenant");
