@@ -80,7 +80,7 @@ BEGIN
         UNION ALL
         SELECT name || '_' || suffix, sees, 'SELECT', true
         FROM (VALUES
-            ('crossings', 'line'), ('coverage', 'partly'), ('occupancy', 'place'), ('visits', 'zone'),
+            ('crossings', 'line'), ('coverage', 'partly'), ('occupancy', 'place'), ('visits', 'zone'), ('drift', 'camera'),
             ('line_results', 'line'), ('zone_results', 'place'), ('analytics', 'named')
         ) AS aggregates (name, sees), unnest(ARRAY['1m', '1h', '1d']) AS suffix
     LOOP
