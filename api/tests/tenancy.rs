@@ -43,10 +43,10 @@ async fn filled() -> Rows {
 /// Every view that requests see, and whether it is about single cameras.
 async fn views(pool: &PgPool) -> Vec<(String, bool)> {
     let views: Vec<(String, bool)> = sqlx::query_as(
-        "SELECT v.viewname::text, EXISTS (SELECT FROM information_schema.columns c \
-             WHERE c.table_schema = 'tenant' AND c.table_name = v.viewname AND c.column_name = 'camera_id') \
-         FROM pg_views v WHERE v.schemaname = 'tenant' \
-         AND has_any_column_privilege('headcount_api', 'tenant.' || v.viewname, 'SELECT') ORDER BY 1",
+        "SELECT c.relname::text, EXISTS (SELECT FROM pg_attribute \
+             WHERE attrelid = c.oid AND attname = 'camera_id') \
+         FROM pg_class c WHERE c.relnamespace = 'tenant'::regnamespace AND c.relkind = 'v' \
+         AND has_any_column_privilege('headcount_api', c.oid, 'SELECT') ORDER BY 1",
     )
     .fetch_all(pool)
     .await

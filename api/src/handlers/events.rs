@@ -176,7 +176,7 @@ impl From<Status> for CameraStatus {
 /// One thing that happened to a camera, or a sign of life.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"status": "down", "event_timestamp": "2026-03-01T08:15:00Z", "reason": "no power"}))]
+#[schema(example = json!({"status": "down", "event_timestamp": "2026-03-01T08:15:00.000000Z", "reason": "no power"}))]
 pub struct HealthCreate {
     /// What happened.
     pub status: Status,
