@@ -20,6 +20,8 @@ use crate::zone::ZoneCounter;
 
 /// Capture times outside of this are no times: before 1970 or after the year 9999.
 const TIMES_US: std::ops::Range<i64> = 0..253_402_300_800_000_000;
+/// Sides that a picture can have: JPEG (ITU-T T.81) has 16 bits for each.
+const SIDES_PX: std::ops::RangeInclusive<i32> = 1..=65_535;
 /// A capture time that lies further back than this is a clock that was set, not one that trembles:
 /// the tracks are closed and counting goes on from the new time.
 const CLOCK_SET_BACK_US: i64 = 2_000_000;
@@ -55,7 +57,7 @@ pub enum UpdateKind {
     /// A picture whose capture time stood still, went back a little or is none at all: its place in
     /// time is unknown, so its boxes are not looked at. The position moves on.
     BadTime,
-    /// A picture without a size: its boxes cannot be placed and are not looked at. Coverage counts
+    /// A picture without a size, or larger than any JPEG: its boxes cannot be placed and are not looked at. Coverage counts
     /// only what was watched, so it is not covered either. The position moves on.
     BadSize,
 }
@@ -144,7 +146,7 @@ impl State {
     /// Whether this can be a camera's state: what a garbled snapshot holds mostly is not.
     pub(crate) fn is_sound(&self) -> bool {
         let now = self.now_us.is_none_or(|now_us| TIMES_US.contains(&now_us));
-        let px = |v: f32| v >= 1.0 && v <= i32::MAX as f32;
+        let px = |v: f32| (*SIDES_PX.start() as f32..=*SIDES_PX.end() as f32).contains(&v);
         let size = self.size.is_none_or(|size| px(size.width) && px(size.height));
         now && size
             && self.lines.iter().all(|line| line.is_sound(&TIMES_US))
@@ -318,7 +320,7 @@ impl CameraCounter {
         if !TIMES_US.contains(&at_us) {
             return UpdateOutcome::of(UpdateKind::BadTime);
         }
-        if set.width <= 0 || set.height <= 0 {
+        if ![set.width, set.height].iter().all(|side| SIDES_PX.contains(side)) {
             return UpdateOutcome::of(UpdateKind::BadSize);
         }
         if let Some(now_us) = self.state.now_us

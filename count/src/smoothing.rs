@@ -110,7 +110,9 @@ impl Smoother {
 
     /// Whether times rise and numbers are numbers.
     pub(crate) fn is_sound(&self, until_us: i64) -> bool {
-        let sound = |s: &Sample| [s.x, s.y, s.height, s.score].iter().all(|v| v.is_finite());
+        let sound = |s: &Sample| {
+            [s.x, s.y, s.height].iter().all(|v| v.is_finite()) && (0.0..=1.0).contains(&s.score)
+        };
         let base = self.base.iter().map(|(_, at_us)| *at_us);
         let times = base.chain(self.waiting.iter().map(|sample| sample.at_us));
         times.clone().zip(times.clone().skip(1)).all(|(a, b)| a < b)

@@ -42,6 +42,7 @@ fn bad_times(outcomes: &[UpdateOutcome]) -> u64 {
 #[case::of_negative_width(|b: &mut BoundingBox| std::mem::swap(&mut b.x1, &mut b.x2))]
 #[case::of_negative_height(|b: &mut BoundingBox| std::mem::swap(&mut b.y1, &mut b.y2))]
 #[case::empty(|b: &mut BoundingBox| b.y1 = b.y2)]
+#[case::thinner_than_a_position(|b: &mut BoundingBox| b.y1 = b.y2 - 0.01)]
 #[case::left_of_the_frame(|b: &mut BoundingBox| { b.x1 -= 5000.0; b.x2 -= 5000.0 })]
 #[case::larger_than_frames(|b: &mut BoundingBox| b.y1 = -9000.0)]
 #[case::no_score(|b: &mut BoundingBox| b.score = f32::NAN)]
@@ -117,6 +118,7 @@ fn a_clock_that_stands_still_now_and_then_costs_no_count() {
 #[rstest]
 #[case::no_width(0, HEIGHT)]
 #[case::negative_height(WIDTH, -1)]
+#[case::wider_than_any_jpeg(65_536, HEIGHT)]
 fn a_picture_without_size_is_not_looked_at(#[case] width: i32, #[case] height: i32) {
     let mut sets = walker(300.0, 1000.0, 8);
     let broken = DetectionSet { width, height, ..sets[0].clone() };

@@ -50,12 +50,15 @@ pub struct Refused {
     pub excess: usize,
 }
 
+/// Boxes narrower or lower than this are empty: it is the resolution at which positions are kept.
+const MIN_SIDE_PX: f32 = 1.0 / 16.0;
+
 /// Whether a box can be a person in a frame of this size.
 fn is_sound(b: &BoundingBox, width: f32, height: f32) -> bool {
     let finite = [b.x1, b.y1, b.x2, b.y2, b.score].iter().all(|v| v.is_finite());
     finite
-        && b.x2 > b.x1
-        && b.y2 > b.y1
+        && b.x2 - b.x1 >= MIN_SIDE_PX
+        && b.y2 - b.y1 >= MIN_SIDE_PX
         && (0.0..=1.0).contains(&b.score)
         && b.x2 > 0.0
         && b.y2 > 0.0

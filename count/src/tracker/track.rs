@@ -225,7 +225,7 @@ impl Track {
         self.started_us >= 0
             && self.seen_us >= self.started_us
             && (1..1 << 30).contains(&self.frames)
-            && self.score_sum.is_finite()
+            && (0.0..=self.frames as f32).contains(&self.score_sum)
             && self.motion.is_sound()
             && sizes.iter().all(|size| (-20.0..20.0).contains(size))
             && self.smoother.is_sound(self.seen_us)
