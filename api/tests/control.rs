@@ -97,8 +97,8 @@ impl Service {
             loop {
                 let changes =
                     Table::<CameraConfig>::new(self.bus.clone(), &self.names).poll().await;
-                let changes = changes.expect("changes").into_iter();
-                let newest = changes.filter(|change| change.key == key).last();
+                let mut changes = changes.expect("changes").into_iter();
+                let newest = changes.rfind(|change| change.key == key);
                 match newest.and_then(|change| change.value) {
                     Some(config) if config.version == version => return config,
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
