@@ -2,7 +2,7 @@
 //!
 //! Records are *prepared* concurrently (decoding, inference), and *applied* in the order in which
 //! they arrived, a batch at a time. A batch takes effect before its offsets are
-//! committed, in one of three ways ([`Effect`]). One task owns all state; its `select!` is biased:
+//! committed ([`Effect`], [`Handler::settle`]). One task owns all state; its `select!` is biased:
 //! shutdown first (a stop must not starve), then finished work (frees room), then the
 //! batch's age, then new events, and those only while there is room: so what is in flight is bounded,
 //! and a full loop makes the consumer pause its partitions.
@@ -10,6 +10,10 @@
 //! On revoke, what has been prepared is applied and committed, the rest is discarded (its next owner
 //! reads it again) and the handler forgets the partitions. On shutdown likewise, after waiting a
 //! bounded time for what is in flight.
+//!
+//! A record that cannot be used becomes a dead letter exactly once: letters are written in one transaction
+//! with the offsets that pass their records. Only where a handler chooses its own start ([`Handler::assigned`])
+//! can such records come again; what lies below the group's committed offset has had its letter.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,13 +63,35 @@ pub trait Handler: Send {
     /// Partitions have gone: forget their state.
     async fn revoked(&mut self, partitions: &[TopicPartition]);
 
-    /// Applies a batch in order; answers the records to be written with it. `offsets` are those that
+    /// Applies a batch in order; answers what is to be written with it. `offsets` are those that
     /// will be committed with its effect. An error ends the loop; the records come again.
     async fn apply(
         &mut self,
         batch: Vec<(Record, Self::Item)>,
         offsets: &Offsets,
-    ) -> Result<Vec<OutRecord>, StageError>;
+    ) -> Result<Applied, StageError>;
+
+    /// Lets the batch that was applied last take effect outside of the bus, for handlers that write
+    /// elsewhere. Its dead letters are written; an error ends the loop, and its records come again
+    /// unless what was written elsewhere says where to start.
+    async fn settle(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+/// What a batch leads to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Records to be written.
+    pub outputs: Vec<OutRecord>,
+    /// Records of the batch that cannot be used after all.
+    pub refused: Vec<(Record, Refused)>,
+}
+
+impl From<Vec<OutRecord>> for Applied {
+    fn from(outputs: Vec<OutRecord>) -> Self {
+        Self { outputs, refused: Vec::new() }
+    }
 }
 
 /// Why a stage's loop ended other than by shutdown.
@@ -98,8 +124,14 @@ impl StageError {
 
 /// How a batch takes effect.
 pub enum Effect {
-    /// Outputs are written and acknowledged, then offsets are committed: at least once.
-    Produce(Arc<dyn Producer>),
+    /// Outputs are written and acknowledged, then offsets are committed: at least once. A batch
+    /// with dead letters is one transaction instead, so that each is written once.
+    Produce {
+        /// For batches without letters.
+        producer: Arc<dyn Producer>,
+        /// For batches with letters.
+        transactional: Box<dyn Transactional>,
+    },
     /// Outputs and offsets in one transaction: exactly once.
     Transaction(Box<dyn Transactional>),
 }
@@ -144,8 +176,12 @@ pub struct ConsumerLoop<H: Handler> {
     limits: Limits,
     effect: Effect,
     handler: H,
+    bus: Arc<dyn Bus>,
+    group: String,
     consumer: Box<dyn Consumer>,
     ledger: Ledger,
+    /// What the group had committed when partitions came that start below it.
+    buried: Offsets,
     owned: BTreeSet<TopicPartition>,
     preparing: FuturesOrdered<BoxFuture<'static, Prepared<H::Item>>>,
     batch: Vec<(Record, H::Item)>,
@@ -157,7 +193,7 @@ pub struct ConsumerLoop<H: Handler> {
 impl<H: Handler> ConsumerLoop<H> {
     /// Joins the group. `stage` labels metrics and dead letters.
     pub async fn join(
-        bus: &dyn Bus,
+        bus: &Arc<dyn Bus>,
         stage: &'static str,
         names: TopicNames,
         subscription: &Subscription,
@@ -171,8 +207,11 @@ impl<H: Handler> ConsumerLoop<H> {
             limits,
             effect,
             handler,
+            bus: bus.clone(),
+            group: subscription.group.clone(),
             consumer: bus.subscribe(subscription).await?,
             ledger: Ledger::default(),
+            buried: Offsets::new(),
             owned: BTreeSet::new(),
             preparing: FuturesOrdered::new(),
             batch: Vec::new(),
@@ -196,7 +235,9 @@ impl<H: Handler> ConsumerLoop<H> {
     async fn consume(&mut self, shutdown: &CancellationToken) -> Result<(), StageError> {
         loop {
             let full = self.preparing.len() >= self.limits.concurrency;
-            let due = self.oldest.map(|oldest| oldest + self.limits.batch_age);
+            // Only what is prepared can be flushed: until there is something, no timer is needed.
+            let ready = !self.batch.is_empty() || !self.refused.is_empty();
+            let due = self.oldest.filter(|_| ready).map(|oldest| oldest + self.limits.batch_age);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -223,6 +264,7 @@ impl<H: Handler> ConsumerLoop<H> {
             ConsumerEvent::Assigned(partitions, answer) => {
                 tracing::info!(stage = self.stage, partitions = %list(&partitions), "assigned");
                 let starts = self.handler.assigned(&partitions).await?;
+                self.learn_buried(&starts).await?;
                 for partition in partitions {
                     self.ledger.assign(partition.clone());
                     self.owned.insert(partition);
@@ -245,6 +287,16 @@ impl<H: Handler> ConsumerLoop<H> {
                 Ok(())
             }
         }
+    }
+
+    /// Asks what the group has committed on the topics where it starts elsewhere.
+    async fn learn_buried(&mut self, starts: &Offsets) -> Result<(), StageError> {
+        let topics: BTreeSet<&str> = starts.keys().map(|at| at.topic.as_str()).collect();
+        for topic in topics {
+            let committed = self.bus.committed(&self.group, topic).await?;
+            self.buried.extend(committed.into_iter().filter(|(at, _)| starts.contains_key(at)));
+        }
+        Ok(())
     }
 
     fn take(&mut self, record: Record) {
@@ -290,19 +342,30 @@ impl<H: Handler> ConsumerLoop<H> {
         }
         let started = Instant::now();
         self.batch_bytes = 0;
-        // Letters go first: a handler may commit the offsets itself, and what it has passed must be buried.
-        let refused = std::mem::take(&mut self.refused);
-        let mut letters = dead_letter::bury(self.stage, &self.names, &refused)?;
-        if let Effect::Produce(producer) = &self.effect
-            && !letters.is_empty()
-        {
-            producer.send(std::mem::take(&mut letters)).await?;
-        }
         let batch = std::mem::take(&mut self.batch);
+        let mut refused = std::mem::take(&mut self.refused);
         if let Some((newest, _)) = batch.last() {
             metrics::gauge!(names::LAG_SECONDS, "stage" => self.stage).set(age_s(newest));
         }
-        let mut outputs = self.handler.apply(batch, &offsets).await?;
+        let applied = self.handler.apply(batch, &offsets).await?;
+        refused.extend(applied.refused);
+        refused.retain(|(record, _)| !self.is_buried(record));
+        let letters = dead_letter::bury(self.stage, &self.names, &refused)?;
+        self.take_effect(applied.outputs, letters, &offsets).await?;
+        self.ledger.committed(&offsets);
+        metrics::counter!(names::COMMITS_TOTAL, "stage" => self.stage).increment(1);
+        metrics::histogram!(names::COMMIT_SECONDS, "stage" => self.stage)
+            .record(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn take_effect(
+        &mut self,
+        mut outputs: Vec<OutRecord>,
+        letters: Vec<OutRecord>,
+        offsets: &Offsets,
+    ) -> Result<(), StageError> {
+        let has_letters = !letters.is_empty();
         outputs.extend(letters);
         for output in &outputs {
             let labels = [("stage", self.stage.to_owned()), ("topic", output.topic.clone())];
@@ -310,22 +373,31 @@ impl<H: Handler> ConsumerLoop<H> {
             metrics::counter!(names::OUTPUT_BYTES_TOTAL, &labels)
                 .increment(output.size_bytes() as u64);
         }
+        // Never back: what lies below the group's offset is known to be buried.
+        let passed = |(at, offset): (&TopicPartition, &i64)| {
+            let buried = self.buried.get(at).copied().unwrap_or(*offset);
+            (at.clone(), buried.max(*offset))
+        };
+        let offsets: Offsets = offsets.iter().map(passed).collect();
         match &mut self.effect {
-            Effect::Produce(producer) => {
+            Effect::Produce { producer, .. } if !has_letters => {
                 if !outputs.is_empty() {
                     producer.send(outputs).await?;
                 }
+                self.handler.settle().await?;
                 self.consumer.commit(&offsets).await?;
             }
-            Effect::Transaction(transactional) => {
+            Effect::Produce { transactional, .. } | Effect::Transaction(transactional) => {
                 transactional.commit(outputs, &offsets, &self.consumer.group()).await?;
+                self.handler.settle().await?;
             }
         }
-        self.ledger.committed(&offsets);
-        metrics::counter!(names::COMMITS_TOTAL, "stage" => self.stage).increment(1);
-        metrics::histogram!(names::COMMIT_SECONDS, "stage" => self.stage)
-            .record(started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Whether a letter of this record has been written before.
+    fn is_buried(&self, record: &Record) -> bool {
+        self.buried.get(&record.source).is_some_and(|until| record.offset < *until)
     }
 
     async fn forget(&mut self, partitions: &[TopicPartition]) {
@@ -334,6 +406,7 @@ impl<H: Handler> ConsumerLoop<H> {
         for partition in partitions {
             self.ledger.revoke(partition);
             self.owned.remove(partition);
+            self.buried.remove(partition);
         }
         self.batch.retain(|(record, _)| !partitions.contains(&record.source));
         self.refused.retain(|(record, _)| !partitions.contains(&record.source));

@@ -398,6 +398,8 @@ impl KafkaBus {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "16384")
+            // The end is told when a fetch comes back empty: let it come back soon.
+            .set("fetch.wait.max.ms", "10")
             .create()
             .map_err(other)?;
         // Transactions below `until` must have ended before the first fetch: a reader that meets the

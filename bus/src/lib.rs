@@ -1,7 +1,7 @@
 //! Kafka in one place.
 //!
 //! [`Bus`] is the narrow trait that stages see; [`kafka::KafkaBus`] is Apache Kafka, [`memory::MemoryBus`]
-//! its in-process twin. Both pass `tests/suite.rs`. [`consumer_loop::ConsumerLoop`] is the one loop that every
+//! its in-process twin. Both pass `tests/suite/`. [`consumer_loop::ConsumerLoop`] is the one loop that every
 //! stage consumes with; [`table::Table`] follows a compacted topic as a map.
 
 pub mod consumer_loop;
@@ -14,6 +14,7 @@ pub mod partitioner;
 pub mod record;
 pub mod supervise;
 pub mod table;
+mod transactional_id;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 pub use record::{Offsets, OutRecord, Record, TopicPartition};
+pub use transactional_id::transactional_id;
 
 /// How a topic is made.
 #[derive(Debug, Clone, PartialEq, Eq)]

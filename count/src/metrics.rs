@@ -29,6 +29,8 @@ pub const CAMERAS: &str = "headcount_count_cameras";
 pub const RESTORE_SECONDS: &str = "headcount_count_restore_seconds";
 /// Cameras restored.
 pub const RESTORED_TOTAL: &str = "headcount_count_restored_cameras_total";
+/// Bytes of state read to restore them, with what newer state has replaced.
+pub const RESTORED_BYTES_TOTAL: &str = "headcount_count_restored_bytes_total";
 /// Bytes of state written.
 pub const STATE_BYTES_TOTAL: &str = "headcount_count_state_bytes_total";
 /// Times a detection named a configuration that could not be found in time.

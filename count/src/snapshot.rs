@@ -8,6 +8,10 @@ use crate::tracker::track::Track;
 use crate::tracker::{MAX_TRACKS, Tracker};
 
 /// Version of the bytes that [`CameraCounter::snapshot`] writes.
+///
+/// It goes up whenever `Snapshot`, or a type in it, changes. The types that the old bytes hold then move to a
+/// module of their own with a conversion to the new ones, and `read` gets an arm for them.
+/// `tests/snapshots` keeps bytes of every version, written by the program of their time.
 pub const SNAPSHOT_FORMAT: i32 = 1;
 
 /// Why bytes are no snapshot.
@@ -144,6 +148,17 @@ pub(crate) mod thousandths {
     }
 }
 
+/// Reads a snapshot of any version that was ever written, as one of the present version.
+fn read(format: i32, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+    match format {
+        SNAPSHOT_FORMAT => {
+            postcard::from_bytes(bytes).map_err(|error| SnapshotError::Damaged(error.to_string()))
+        }
+        found if found > SNAPSHOT_FORMAT => Err(SnapshotError::Newer { found }),
+        found => Err(SnapshotError::Unknown { found }),
+    }
+}
+
 impl CameraCounter {
     /// The whole state. [`CameraCounter::restore`] gives a counter that goes on bit for bit alike.
     pub fn snapshot(&self) -> Vec<u8> {
@@ -163,15 +178,8 @@ impl CameraCounter {
         bytes: &[u8],
         settings: TrackerSettings,
     ) -> Result<Self, SnapshotError> {
-        if format > SNAPSHOT_FORMAT {
-            return Err(SnapshotError::Newer { found: format });
-        }
-        if format < 1 {
-            return Err(SnapshotError::Unknown { found: format });
-        }
         let damaged = |what: &str| SnapshotError::Damaged(what.to_owned());
-        let mut snapshot: Snapshot =
-            postcard::from_bytes(bytes).map_err(|error| damaged(&error.to_string()))?;
+        let mut snapshot = read(format, bytes)?;
         let (us, frames) = snapshot.origin();
         snapshot.shift(Shift { us, frames, packing: false });
         if !snapshot.state.is_sound() {

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{self, ConsumerLoop, Effect, Handler, Limits, StageError};
-use headcount_bus::dead_letter::{self, Refused};
+use futures::future::{BoxFuture, try_join_all};
+use headcount_bus::consumer_loop::{
+    self, Applied, ConsumerLoop, Effect, Handler, Limits, StageError,
+};
+use headcount_bus::dead_letter::Refused;
 use headcount_bus::supervise::supervise;
 use headcount_bus::table::Table;
-use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};
+use headcount_bus::{
+    Bus, Offsets, OutRecord, Record, Subscription, TopicPartition, transactional_id,
+};
 use headcount_schemas::events::{CountState, DetectionSet, Direction, VisitKind};
 use headcount_schemas::{CameraConfig, CameraKey, CodecError, Event, Topic, TopicNames, decode};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,8 @@ use crate::snapshot::SNAPSHOT_FORMAT;
 
 /// Offsets of `count-state` that are read at once when restoring, to bound memory.
 const RESTORE_CHUNK: i64 = 1_000;
+/// Partitions that are restored at the same time.
+const RESTORES_AT_ONCE: usize = 4;
 /// How often changes of configuration are looked for when no detection asks for one.
 const CONFIG_POLL: Duration = Duration::from_millis(500);
 
@@ -38,8 +44,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StageError> {
     check_partitions(&*bus, &topics).await?;
-    let transactional_id =
-        format!("{}count-{}", topics.prefix(), instance.clone().unwrap_or_else(anonymous));
+    let transactional_id = transactional_id(&topics, "count", instance.as_deref());
     let subscription = Subscription {
         group: config.group.clone(),
         instance,
@@ -54,18 +59,12 @@ pub async fn run(
         let effect = Effect::Transaction(bus.transactional(&transactional_id).await?);
         let handler = CountHandler::new(bus.clone(), topics.clone(), config.clone());
         let names = topics.clone();
-        ConsumerLoop::join(&*bus, "count", names, &subscription, limits, effect, handler)
+        ConsumerLoop::join(&bus, "count", names, &subscription, limits, effect, handler)
             .await?
             .run(&shutdown)
             .await
     })
     .await
-}
-
-/// A name that no other process has: process ids repeat, across containers above all.
-fn anonymous() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("anonymous-{}-{}", std::process::id(), since.as_nanos())
 }
 
 /// A camera's state lives on the partition of `count-state` with the number of its detections' one.
@@ -252,17 +251,17 @@ impl CountHandler {
     async fn restore(
         &self,
         partition: &TopicPartition,
+        (mut from, high): (i64, i64),
     ) -> Result<BTreeMap<String, Camera>, StageError> {
         let started = Instant::now();
         let source = TopicPartition::new(self.topics.full(Topic::CountState), partition.partition);
-        let watermarks = self.bus.watermarks(&source.topic).await?;
-        let (mut from, high) =
-            watermarks.get(partition.partition as usize).copied().unwrap_or_default();
         // Only the newest bytes of each camera are kept while reading.
         let mut newest: BTreeMap<String, CountState> = BTreeMap::new();
         while from < high {
             let until = high.min(from + RESTORE_CHUNK);
             for record in self.bus.read_range(&source, from, until).await? {
+                metrics::counter!(names::RESTORED_BYTES_TOTAL)
+                    .increment(record.size_bytes() as u64);
                 if let Some(value) = &record.value {
                     // State that cannot be read must stop us: going on would count anew.
                     let state: CountState = decode(value).map_err(|error| {
@@ -305,9 +304,12 @@ impl Handler for CountHandler {
 
     async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
         self.poll_configuration().await?;
-        for partition in partitions {
-            let cameras = self.restore(partition).await?;
-            self.partitions.insert(partition.clone(), cameras);
+        let watermarks = self.bus.watermarks(&self.topics.full(Topic::CountState)).await?;
+        let range = |at: &TopicPartition| watermarks.get(at.partition as usize).copied();
+        for some in partitions.chunks(RESTORES_AT_ONCE) {
+            let restores = some.iter().map(|at| self.restore(at, range(at).unwrap_or_default()));
+            let restored = try_join_all(restores).await?;
+            self.partitions.extend(some.iter().cloned().zip(restored));
         }
         self.report_cameras();
         Ok(Offsets::new())
@@ -324,7 +326,7 @@ impl Handler for CountHandler {
         &mut self,
         batch: Vec<(Record, DetectionSet)>,
         _: &Offsets,
-    ) -> Result<Vec<OutRecord>, StageError> {
+    ) -> Result<Applied, StageError> {
         self.await_configuration(&batch).await?;
         let (mut outputs, mut refused) = (Vec::new(), Vec::new());
         let mut changed: BTreeMap<(TopicPartition, String), ()> = BTreeMap::new();
@@ -340,6 +342,11 @@ impl Handler for CountHandler {
                 continue;
             };
             names::report(&update);
+            if update.missing_sequences > 0 {
+                let (sequence, missing) = (set.sequence, update.missing_sequences);
+                let camera = set.camera_key();
+                tracing::warn!(%camera, epoch = set.epoch, sequence, missing, "frames missing before this one");
+            }
             changed.insert((record.source, set.camera_key().to_string()), ());
             for event in events.drain(..) {
                 outputs.push(to_record(&self.topics, &event)?);
@@ -348,9 +355,8 @@ impl Handler for CountHandler {
         for (source, key) in changed.into_keys() {
             outputs.extend(self.state_record(&source, &key)?);
         }
-        outputs.extend(dead_letter::bury("count", &self.topics, &refused)?);
         self.report_cameras();
-        Ok(outputs)
+        Ok(Applied { outputs, refused })
     }
 }
 

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{self, ConsumerLoop, Effect, Handler, Limits, StageError};
+use headcount_bus::consumer_loop::{
+    self, Applied, ConsumerLoop, Effect, Handler, Limits, StageError,
+};
 use headcount_bus::dead_letter::Refused;
 use headcount_bus::supervise::supervise;
-use headcount_bus::{Bus, Offsets, OutRecord, Record, Subscription, TopicPartition};
+use headcount_bus::{
+    Bus, Offsets, OutRecord, Record, Subscription, TopicPartition, transactional_id,
+};
 use headcount_schemas::events::{DetectionSet, Frame, FrameKind};
 use headcount_schemas::{Topic, TopicNames};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +53,7 @@ pub async fn run(
     let pool = opening.await.map_err(|error| StageError::Fatal(error.to_string()))??;
     tracing::info!(model = %pool.model_id(), detectors = pool.size(), "detecting");
     metrics::gauge!(names::DETECTORS).set(pool.size() as f64);
+    let transactional_id = transactional_id(&topics, "detect", instance.as_deref());
     let subscription = Subscription {
         group: config.group.clone(),
         instance,
@@ -61,10 +66,12 @@ pub async fn run(
         ..Limits::default()
     };
     supervise("detect", &shutdown, || async {
-        let effect = Effect::Produce(bus.producer().await?);
+        let producer = bus.producer().await?;
+        let transactional = bus.transactional(&transactional_id).await?;
+        let effect = Effect::Produce { producer, transactional };
         let handler = DetectHandler { pool: pool.clone(), topics: topics.clone() };
         let names = topics.clone();
-        ConsumerLoop::join(&*bus, "detect", names, &subscription, limits, effect, handler)
+        ConsumerLoop::join(&bus, "detect", names, &subscription, limits, effect, handler)
             .await?
             .run(&shutdown)
             .await
@@ -96,10 +103,11 @@ impl Handler for DetectHandler {
         &mut self,
         batch: Vec<(Record, DetectionSet)>,
         _: &Offsets,
-    ) -> Result<Vec<OutRecord>, StageError> {
+    ) -> Result<Applied, StageError> {
         metrics::gauge!(names::BUSY).set(self.pool.load().0 as f64);
-        let event = |(_, set): &(Record, DetectionSet)| Ok(OutRecord::event(&self.topics, set)?);
-        batch.iter().map(event).collect()
+        let event = |(_, set): &(Record, DetectionSet)| OutRecord::event(&self.topics, set);
+        let outputs: Vec<OutRecord> = batch.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(outputs.into())
     }
 }
 

@@ -14,4 +14,4 @@ pub mod writer;
 
 pub use batch::{Batch, Rejection};
 pub use rows::Row;
-pub use writer::{WriteError, Writer, Written};
+pub use writer::{Staged, WriteError, Writer, Written};

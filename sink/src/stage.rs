@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{ConsumerLoop, Effect, Handler, Limits, StageError};
-use headcount_bus::dead_letter::{self, Refused};
+use headcount_bus::consumer_loop::{Applied, ConsumerLoop, Effect, Handler, Limits, StageError};
+use headcount_bus::dead_letter::Refused;
 use headcount_bus::supervise::supervise;
-use headcount_bus::{Bus, Offsets, OutRecord, Producer, Record, Subscription, TopicPartition};
+use headcount_bus::{Bus, Offsets, Record, Subscription, TopicPartition, transactional_id};
 use headcount_schemas::TopicNames;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::batch::{Batch, Rejection};
 use crate::config::SinkConfig;
 use crate::metrics as names;
 use crate::rows::{Row, TOPICS, read_row};
-use crate::writer::{WriteError, Writer};
+use crate::writer::{Staged, WriteError, Writer};
 
 /// Pause before the first attempt is repeated.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -33,6 +33,7 @@ pub async fn run(
     instance: Option<String>,
     shutdown: CancellationToken,
 ) -> Result<(), StageError> {
+    let transactional_id = transactional_id(&topics, "sink", instance.as_deref());
     let subscription = Subscription {
         group: config.group.clone(),
         instance,
@@ -44,21 +45,22 @@ pub async fn run(
         ..Limits::default()
     };
     supervise("sink", &shutdown, || async {
-        // Only dead letters are produced; rows and offsets take effect in the database.
+        // Only dead letters are written to the bus; rows and offsets take effect in the database.
         let producer = bus.producer().await?;
-        let effect = Effect::Produce(producer.clone());
+        let transactional = bus.transactional(&transactional_id).await?;
+        let effect = Effect::Produce { producer, transactional };
         let handler = SinkHandler {
             bus: bus.clone(),
-            producer,
             topics: topics.clone(),
             writer: Writer::new(pool.clone()),
             positions: Offsets::new(),
+            pending: None,
             longest_retry: Duration::from_millis(config.longest_retry_ms),
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             shutdown: shutdown.clone(),
         };
         let names = topics.clone();
-        ConsumerLoop::join(&*bus, "sink", names, &subscription, limits, effect, handler)
+        ConsumerLoop::join(&bus, "sink", names, &subscription, limits, effect, handler)
             .await?
             .run(&shutdown)
             .await
@@ -68,14 +70,26 @@ pub async fn run(
 
 struct SinkHandler {
     bus: Arc<dyn Bus>,
-    producer: Arc<dyn Producer>,
     topics: TopicNames,
     writer: Writer,
     /// Where the database is, for the partitions that are ours and were ever written.
     positions: Offsets,
+    /// What is written and not yet committed.
+    pending: Option<Pending>,
     longest_retry: Duration,
     answer_timeout: Duration,
     shutdown: CancellationToken,
+}
+
+/// A batch between its rows and its commit.
+struct Pending {
+    batch: Batch,
+    from: Offsets,
+    to: Offsets,
+    staged: Staged,
+    began: Instant,
+    /// Capture time of the newest picture.
+    capture_us: Option<i64>,
 }
 
 /// Growing pauses between attempts while the database is away.
@@ -94,7 +108,9 @@ impl Patience<'_> {
                 metrics::gauge!(names::DATABASE_AWAY).set(1.0);
                 metrics::counter!(names::RETRIES_TOTAL).increment(1);
             }
-            WriteError::Fenced { .. } => return Err(StageError::Restart(error.to_string())),
+            WriteError::Fenced { .. } | WriteError::Poison(_) => {
+                return Err(StageError::Restart(error.to_string()));
+            }
             error => return Err(StageError::Fatal(error.to_string())),
         }
         // Half fixed, half random, so that several sinks do not come back in step.
@@ -141,57 +157,31 @@ impl SinkHandler {
         }
     }
 
-    /// Writes rows. Those that the database refuses are buried before the others are committed: what
-    /// the offsets have passed must be somewhere.
-    async fn write(
+    /// Writes rows without committing them; answers also the numbers of the records that the database
+    /// refuses, with its reasons.
+    async fn stage(
         &self,
-        records: &[Record],
         rows: &[Row],
+        from: &Offsets,
         to: &Offsets,
-    ) -> Result<(), StageError> {
-        let from: Offsets = self
-            .positions
-            .iter()
-            .filter(|(partition, _)| to.contains_key(*partition))
-            .map(|(partition, offset)| (partition.clone(), *offset))
-            .collect();
+    ) -> Result<(Batch, Staged, Vec<Rejection>), StageError> {
+        let mut rejections = Vec::new();
         let mut excluded = BTreeSet::new();
         let mut patience = self.patience();
         loop {
             let (batch, unwritable) = Batch::of(rows, &excluded);
-            self.bury(records, unwritable, &mut excluded).await?;
-            match self.answer(self.writer.write(&batch, &from, to)).await {
-                Ok(written) => {
-                    metrics::gauge!(names::DATABASE_AWAY).set(0.0);
-                    metrics::counter!(names::ROWS_TOTAL).increment(written.rows);
-                    metrics::counter!(names::REPEATED_ROWS_TOTAL).increment(written.repeated);
-                    return Ok(());
-                }
+            excluded.extend(unwritable.iter().map(|rejection| rejection.record));
+            rejections.extend(unwritable);
+            match self.answer(self.writer.stage(&batch, from, to)).await {
+                Ok(staged) => return Ok((batch, staged, rejections)),
                 // At least one more is left out each time, so this ends.
                 Err(WriteError::Poison(poison)) => {
-                    self.bury(records, poison, &mut excluded).await?;
+                    excluded.extend(poison.iter().map(|rejection| rejection.record));
+                    rejections.extend(poison);
                 }
                 Err(error) => patience.after(error).await?,
             }
         }
-    }
-
-    async fn bury(
-        &self,
-        records: &[Record],
-        rejections: Vec<Rejection>,
-        excluded: &mut BTreeSet<usize>,
-    ) -> Result<(), StageError> {
-        if rejections.is_empty() {
-            return Ok(());
-        }
-        excluded.extend(rejections.iter().map(|rejection| rejection.record));
-        let refused: Vec<(Record, Refused)> = rejections
-            .into_iter()
-            .map(|rejection| (records[rejection.record].clone(), Refused(rejection.reason)))
-            .collect();
-        self.producer.send(dead_letter::bury("sink", &self.topics, &refused)?).await?;
-        Ok(())
     }
 }
 
@@ -229,22 +219,56 @@ impl Handler for SinkHandler {
         self.positions.retain(|partition, _| !partitions.contains(partition));
     }
 
+    /// Rows and offsets stay uncommitted until the letters of those that the database refuses are written:
+    /// what the offsets have passed must be somewhere.
     async fn apply(
         &mut self,
         batch: Vec<(Record, Row)>,
         offsets: &Offsets,
-    ) -> Result<Vec<OutRecord>, StageError> {
+    ) -> Result<Applied, StageError> {
         let began = Instant::now();
         let (records, rows): (Vec<Record>, Vec<Row>) = batch.into_iter().unzip();
-        self.write(&records, &rows, offsets).await?;
-        self.positions.extend(offsets.iter().map(|(at, offset)| (at.clone(), *offset)));
+        let from: Offsets = self
+            .positions
+            .iter()
+            .filter(|(partition, _)| offsets.contains_key(*partition))
+            .map(|(partition, offset)| (partition.clone(), *offset))
+            .collect();
+        let (batch, staged, rejections) = self.stage(&rows, &from, offsets).await?;
+        let capture_us = rows.iter().filter_map(capture_us).max();
+        let to = offsets.clone();
+        self.pending = Some(Pending { batch, from, to, staged, began, capture_us });
+        let refused = rejections
+            .into_iter()
+            .map(|rejection| (records[rejection.record].clone(), Refused(rejection.reason)));
+        Ok(Applied { outputs: Vec::new(), refused: refused.collect() })
+    }
+
+    async fn settle(&mut self) -> Result<(), StageError> {
+        let Some(Pending { batch, from, to, staged, began, capture_us }) = self.pending.take()
+        else {
+            return Ok(());
+        };
+        let mut patience = self.patience();
+        let mut outcome = self.answer(staged.commit()).await;
+        let written = loop {
+            match outcome {
+                Ok(written) => break written,
+                Err(error) => patience.after(error).await?,
+            }
+            outcome = self.answer(self.writer.write(&batch, &from, &to)).await;
+        };
+        metrics::gauge!(names::DATABASE_AWAY).set(0.0);
+        metrics::counter!(names::ROWS_TOTAL).increment(written.rows);
+        metrics::counter!(names::REPEATED_ROWS_TOTAL).increment(written.repeated);
         metrics::histogram!(names::WRITE_SECONDS).record(began.elapsed().as_secs_f64());
-        if let Some(capture_us) = rows.iter().filter_map(capture_us).max() {
+        if let Some(capture_us) = capture_us {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let latency_s = now.as_secs_f64() - capture_us as f64 / 1e6;
             metrics::histogram!(names::CAPTURE_TO_ROW_SECONDS).record(latency_s.max(0.0));
         }
-        Ok(Vec::new())
+        self.positions.extend(to);
+        Ok(())
     }
 }
 

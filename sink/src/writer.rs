@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use headcount_bus::{Offsets, TopicPartition};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::batch::{Batch, Rejection, RemovedCameras};
 use crate::table::Columns;
@@ -55,6 +55,10 @@ fn first_reason(rejections: &[Rejection]) -> &str {
     rejections.first().map_or("", |rejection| &rejection.reason)
 }
 
+/// The database ends a transaction of whom it has not heard for so long. A sink that has been stopped in the
+/// middle of one holds the locks on its offsets: its successor must not wait for it.
+const BOUND_IDLENESS: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -73,8 +77,9 @@ fn fault_of_state(state: &str) -> Fault {
         // Data exceptions, violated constraints, values beyond a limit (such as an index entry's size).
         ("22" | "23" | "54", _) => Fault::Row,
         // Connection, rollback (serialization, deadlock), resources, lock not available, operator
-        // intervention (shutdown, starting up), input and output; a standby that was written to.
-        ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006") => Fault::Passing,
+        // intervention (shutdown, starting up), input and output; a standby that was written to, a
+        // transaction that was idle for too long.
+        ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006" | "25P03") => Fault::Passing,
         _ => Fault::Lasting,
     }
 }
@@ -150,28 +155,28 @@ impl Writer {
     }
 
     /// Writes `batch`, everything of some partitions between `from` (what [`Writer::positions`] or the last
-    /// write said; missing for partitions that were never written) and `to`.
+    /// write said; missing for partitions that were never written) and `to`, without committing it.
     ///
     /// A batch that was written before, as a whole, is a success that changes nothing.
-    pub async fn write(
+    pub async fn stage(
         &self,
         batch: &Batch,
         from: &Offsets,
         to: &Offsets,
-    ) -> Result<Written, WriteError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
+    ) -> Result<Staged, WriteError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(BOUND_IDLENESS).execute(&mut *transaction).await?;
         if advance(&mut transaction, from, to).await? < to.len() as u64 {
             transaction.rollback().await?;
-            return already_written(&mut connection, from, to).await;
+            let mut connection = self.pool.acquire().await?;
+            let written = already_written(&mut connection, from, to).await?;
+            return Ok(Staged { transaction: None, written });
         }
         match insert(&mut transaction, batch).await {
-            Ok(written) => {
-                transaction.commit().await?;
-                Ok(written)
-            }
+            Ok(written) => Ok(Staged { transaction: Some(transaction), written }),
             Err(error) if fault_of(&error) == Fault::Row => {
                 transaction.rollback().await?;
+                let mut connection = self.pool.acquire().await?;
                 let rejections = diagnose(&mut connection, batch).await?;
                 if rejections.is_empty() {
                     Err(WriteError::Fatal(error))
@@ -181,6 +186,34 @@ impl Writer {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// [`Writer::stage`] and [`Staged::commit`].
+    pub async fn write(
+        &self,
+        batch: &Batch,
+        from: &Offsets,
+        to: &Offsets,
+    ) -> Result<Written, WriteError> {
+        self.stage(batch, from, to).await?.commit().await
+    }
+}
+
+/// A batch that is written and not yet committed. Dropped, it never was.
+#[derive(Debug)]
+pub struct Staged {
+    /// None if the batch was committed before.
+    transaction: Option<Transaction<'static, Postgres>>,
+    written: Written,
+}
+
+impl Staged {
+    /// Commits rows and offsets.
+    pub async fn commit(self) -> Result<Written, WriteError> {
+        if let Some(transaction) = self.transaction {
+            transaction.commit().await?;
+        }
+        Ok(self.written)
     }
 }
 
@@ -386,6 +419,7 @@ mod tests {
     #[case::admin_shutdown("57P01", Fault::Passing)]
     #[case::starting_up("57P03", Fault::Passing)]
     #[case::read_only_standby("25006", Fault::Passing)]
+    #[case::idle_for_too_long("25P03", Fault::Passing)]
     #[case::undefined_table("42P01", Fault::Lasting)]
     #[case::no_permission("42501", Fault::Lasting)]
     #[case::odd("4", Fault::Lasting)]

@@ -473,3 +473,19 @@ async fn a_database_that_dies_in_the_middle_loses_and_repeats_nothing() {
     assert_eq!(rows(&pool, counted).await, ["(1200,1200,0,1199)"]);
     assert_eq!(number(&pool, "SELECT next_offset FROM stream_offsets").await, 1200);
 }
+
+/// A sink that does nothing any more in the middle of a batch does not keep its successor from writing.
+#[tokio::test]
+async fn a_sink_that_is_stopped_lets_go_of_its_locks() {
+    let pool = database("stopped", Extension::AsFound).await.unwrap();
+    let writer = Writer::new(pool.clone());
+    writer.write(&batch(&crossings(0..10)), &Offsets::new(), &at(10)).await.unwrap();
+    let stopped = writer.stage(&batch(&crossings(10..15)), &at(10), &at(15)).await.unwrap();
+    let (rest, from, to) = (batch(&crossings(10..20)), at(10), at(20));
+    let successor = writer.write(&rest, &from, &to);
+    let written = tokio::time::timeout(Duration::from_secs(60), successor).await;
+    assert_eq!(written.expect("is not locked out").unwrap(), Written { rows: 10, repeated: 0 });
+    let late = stopped.commit().await;
+    assert!(matches!(late, Err(WriteError::Retryable(_))), "{late:?}");
+    assert_eq!(number(&pool, "SELECT count(*) FROM counting_events").await, 20);
+}

@@ -1,24 +1,25 @@
 //! What every bus must do, tested on the in-process twin and on a real Apache Kafka.
 
+mod loops;
+mod membership;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::future::BoxFuture;
-use headcount_bus::consumer_loop::{ConsumerLoop, Effect, Handler, Limits, StageError};
-use headcount_bus::dead_letter::Refused;
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{
     Bus, BusError, Consumer, ConsumerEvent, Offsets, OutRecord, Record, Subscription,
     TopicPartition, TopicSpec,
 };
-use headcount_schemas::events::DeadLetter;
 use headcount_schemas::topic::Retention;
-use headcount_schemas::{Topic, TopicNames, decode};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+
+use crate::loops::{
+    letters_are_written_once, members_come_and_go, the_loop_is_exact_across_restarts,
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -37,7 +38,6 @@ async fn kafka() -> Arc<dyn Bus> {
 
 /// A name that no other test uses.
 fn unique(what: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -185,205 +185,6 @@ async fn refuses_unknown_topics(bus: Arc<dyn Bus>) {
     assert!(matches!(sent, Err(BusError::UnknownTopic(_))), "{sent:?}");
 }
 
-/// Adds up numbers per key; refuses what is no number; its state is restored from its own outputs.
-struct Adder {
-    output: String,
-    sums: BTreeMap<i32, BTreeMap<String, i64>>,
-    bus: Arc<dyn Bus>,
-    applied: Arc<Mutex<Vec<String>>>,
-}
-
-#[async_trait]
-impl Handler for Adder {
-    type Item = i64;
-
-    fn prepare(&mut self, record: &Record) -> BoxFuture<'static, Result<i64, Refused>> {
-        let number = text(record).parse().map_err(|_| Refused("not a number".to_owned()));
-        Box::pin(async move {
-            tokio::task::yield_now().await;
-            number
-        })
-    }
-
-    async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Offsets, StageError> {
-        for partition in partitions {
-            let state = TopicPartition::new(&self.output, partition.partition);
-            let (low, high) = self.bus.watermarks(&self.output).await?[state.partition as usize];
-            let sums = self.sums.entry(partition.partition).or_default();
-            for record in self.bus.read_range(&state, low, high).await? {
-                let key = String::from_utf8_lossy(record.key.as_ref().expect("a key")).into_owned();
-                sums.insert(key, text(&record).parse().expect("a sum"));
-            }
-        }
-        Ok(Offsets::new())
-    }
-
-    async fn revoked(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.sums.remove(&partition.partition);
-        }
-    }
-
-    async fn apply(
-        &mut self,
-        batch: Vec<(Record, i64)>,
-        _: &Offsets,
-    ) -> Result<Vec<OutRecord>, StageError> {
-        let mut outputs = Vec::new();
-        for (record, number) in batch {
-            let key = String::from_utf8_lossy(record.key.as_ref().expect("a key")).into_owned();
-            let sums = self.sums.entry(record.source.partition).or_default();
-            let sum = sums.entry(key.clone()).or_default();
-            *sum += number;
-            let mut output = out(&self.output, &key, &sum.to_string());
-            output.partition = Some(record.source.partition);
-            outputs.push(output);
-            self.applied.lock().expect("not poisoned").push(text(&record));
-        }
-        Ok(outputs)
-    }
-}
-
-/// The loop, stopped and started again in the middle, writes what an undisturbed run
-/// writes, once, and buries what it cannot read.
-async fn the_loop_is_exact_across_restarts(bus: Arc<dyn Bus>) {
-    let (input, output) = (topic(&*bus, 2, KEEP).await, topic(&*bus, 2, KEEP).await);
-    let names = TopicNames::new(format!("{}.", unique("names")));
-    let letters = TopicSpec {
-        name: names.full(Topic::DeadLetters),
-        partitions: 1,
-        replication: 1,
-        retention: KEEP,
-    };
-    bus.ensure_topics(std::slice::from_ref(&letters)).await.expect("creates");
-    let producer = bus.producer().await.expect("a producer");
-    let group = unique("group");
-    let id = unique("tx");
-    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-    for round in 0..3i64 {
-        let mut records = Vec::new();
-        for i in 0..50i64 {
-            let (key, number) = (format!("acme/{}", i % 5), round * 100 + i);
-            let sum = sums.entry(key.clone()).or_default();
-            *sum += number;
-            expected.entry(key.clone()).or_default().push(sum.to_string());
-            records.push(out(&input, &key, &number.to_string()));
-        }
-        records.insert(20, out(&input, "acme/0", "garbage"));
-        producer.send(records).await.expect("sends");
-
-        let applied = Arc::new(Mutex::new(Vec::new()));
-        let handler = Adder {
-            output: output.clone(),
-            sums: BTreeMap::new(),
-            bus: bus.clone(),
-            applied: applied.clone(),
-        };
-        let limits = Limits { batch_records: 8, ..Limits::default() };
-        let effect = Effect::Transaction(bus.transactional(&id).await.expect("begins"));
-        let subscription = member(&group, &input);
-        let names = names.clone();
-        let run = ConsumerLoop::join(&*bus, "test", names, &subscription, limits, effect, handler);
-        let run = run.await.expect("joins");
-        let shutdown = CancellationToken::new();
-        let enough = async {
-            while applied.lock().expect("not poisoned").len() < 50 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            shutdown.cancel();
-        };
-        let (ended, _) = timeout(PATIENCE, async { tokio::join!(run.run(&shutdown), enough) })
-            .await
-            .expect("in time");
-        ended.expect("ends in good order");
-    }
-    let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for record in all(&*bus, &output).await {
-        let key = String::from_utf8_lossy(record.key.as_ref().expect("a key")).into_owned();
-        written.entry(key).or_default().push(text(&record));
-    }
-    assert_eq!(written, expected);
-    let letters = all(&*bus, &letters.name).await;
-    assert_eq!(letters.len(), 3);
-    for letter in letters {
-        let letter: DeadLetter = decode(letter.value.as_ref().expect("a value")).expect("a letter");
-        assert_eq!(
-            (letter.reason.as_str(), letter.topic.as_str()),
-            ("not a number", input.as_str())
-        );
-        assert_eq!(letter.payload.as_deref(), Some(&b"garbage"[..]));
-    }
-}
-
-/// Members join and leave in mid-stream, which moves partitions each time; together they do everything
-/// once. A member that the group has overtaken starts again, as a stage does.
-async fn members_come_and_go(bus: Arc<dyn Bus>) {
-    let (input, output) = (topic(&*bus, 4, KEEP).await, topic(&*bus, 4, KEEP).await);
-    let producer = bus.producer().await.expect("a producer");
-    let group = unique("group");
-    let run = async |id: String, shutdown: CancellationToken| {
-        loop {
-            let handler = Adder {
-                output: output.clone(),
-                sums: BTreeMap::new(),
-                bus: bus.clone(),
-                applied: Arc::default(),
-            };
-            let effect = Effect::Transaction(bus.transactional(&id).await.expect("begins"));
-            let limits = Limits { batch_records: 8, ..Limits::default() };
-            let (names, subscription) = (TopicNames::default(), member(&group, &input));
-            let joined =
-                ConsumerLoop::join(&*bus, "test", names, &subscription, limits, effect, handler);
-            match joined.await.expect("joins").run(&shutdown).await {
-                Ok(()) => return,
-                Err(error) => assert!(error.restartable(), "{error}"),
-            }
-        }
-    };
-    let (stays, visits) = (CancellationToken::new(), [(); 3].map(|()| CancellationToken::new()));
-    let feed = async {
-        for i in 0..90i64 {
-            let records =
-                (0..5).map(|k| out(&input, &format!("acme/{k}"), &(i * 10 + k).to_string()));
-            producer.send(records.collect()).await.expect("sends");
-            if i % 30 == 29 {
-                visits[i as usize / 30].cancel();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        while bus.committed(&group, &input).await.expect("asks") != ends(&*bus, &input).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        stays.cancel();
-    };
-    let visitors = async {
-        for visit in &visits {
-            run(unique("tx"), visit.clone()).await;
-        }
-    };
-    timeout(PATIENCE, async { tokio::join!(run(unique("tx"), stays.clone()), visitors, feed) })
-        .await
-        .expect("in time");
-    for k in 0..5 {
-        let key = format!("acme/{k}");
-        let written: Vec<i64> = all(&*bus, &output)
-            .await
-            .iter()
-            .filter(|record| record.key.as_deref() == Some(key.as_bytes()))
-            .map(|record| text(record).parse().expect("a sum"))
-            .collect();
-        let mut sum = 0;
-        let expected: Vec<i64> = (0..90)
-            .map(|i| {
-                sum += i * 10 + k;
-                sum
-            })
-            .collect();
-        assert_eq!(written, expected, "{key}");
-    }
-}
-
 macro_rules! on_both {
     ($($test:ident),* $(,)?) => {
         mod on_memory {
@@ -408,6 +209,7 @@ on_both!(
     refuses_unknown_topics,
     the_loop_is_exact_across_restarts,
     members_come_and_go,
+    letters_are_written_once,
 );
 
 /// A producer waits for room rather than dropping what a group has not consumed.
@@ -430,31 +232,6 @@ async fn a_full_partition_makes_the_producer_wait() {
             .expect("commits");
     }
     sending.await.expect("joins").expect("sends");
-}
-
-/// A member that was expelled (a zombie) can commit nothing and is told that it has lost its work.
-#[tokio::test]
-async fn a_zombie_is_fenced() {
-    let bus = MemoryBus::default();
-    let topic = topic(&bus, 1, KEEP).await;
-    bus.producer()
-        .await
-        .expect("a producer")
-        .send(vec![out(&topic, "k", "v")])
-        .await
-        .expect("sends");
-    let mut consumer = bus.subscribe(&member("group", &topic)).await.expect("joins");
-    let record = next_record(&mut consumer).await;
-    bus.expel(&consumer.group());
-    let offsets = Offsets::from([(record.source.clone(), 1)]);
-    assert!(matches!(consumer.commit(&offsets).await, Err(BusError::Fenced(_))));
-    let mut transactional = bus.transactional("tx").await.expect("begins");
-    let zombie = transactional.commit(vec![], &offsets, &consumer.group()).await;
-    assert!(matches!(zombie, Err(BusError::Fenced(_))), "{zombie:?}");
-    match consumer.next().await.expect("an event") {
-        ConsumerEvent::Lost(lost) => assert_eq!(lost, [record.source]),
-        event => panic!("{event:?}"),
-    }
 }
 
 #[tokio::test]
