@@ -266,6 +266,7 @@ impl MemoryConsumer {
         }
         let assigned = state.groups.to_start(group, *member);
         if !assigned.is_empty() {
+            state.groups.hand_over(group, *member, &assigned);
             let (send, receive) = oneshot::channel();
             self.pending = Some(Pending::Assigned(assigned.clone(), receive));
             return Ok(Some(ConsumerEvent::Assigned(assigned, send)));

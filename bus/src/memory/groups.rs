@@ -98,7 +98,16 @@ impl Groups {
             .collect()
     }
 
-    /// `member` owns `partitions` from now on, from `starts`, else the commit, else the earliest.
+    /// `member` owns `partitions` from now on. They are taken from it no earlier than it has started, so
+    /// that what it restores before that is not changed by anybody else.
+    pub(super) fn hand_over(&mut self, group: &str, member: u64, partitions: &[TopicPartition]) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        if let Some(member) = group.members.get_mut(&member) {
+            member.positions.extend(partitions.iter().map(|partition| (partition.clone(), 0)));
+        }
+    }
+
+    /// `member` reads its `partitions` from `starts`, else the commit, else the earliest.
     pub(super) fn start(
         &mut self,
         group: &str,
@@ -107,15 +116,11 @@ impl Groups {
         starts: &Offsets,
     ) {
         let Some(group) = self.groups.get_mut(group) else { return };
-        for partition in partitions {
-            // Someone else may have become the target while the member prepared itself.
-            if group.owner(partition).is_some() {
-                continue;
-            }
-            let start = starts.get(partition).or_else(|| group.committed.get(partition));
-            let start = start.copied().unwrap_or(0);
-            if let Some(member) = group.members.get_mut(&member) {
-                member.positions.push((partition.clone(), start));
+        let Some(member) = group.members.get_mut(&member) else { return };
+        for (partition, position) in &mut member.positions {
+            if partitions.contains(partition) {
+                let start = starts.get(partition).or_else(|| group.committed.get(partition));
+                *position = start.copied().unwrap_or(0);
             }
         }
     }
@@ -141,9 +146,8 @@ impl Groups {
     ) -> Result<(), BusError> {
         let fenced = || BusError::Fenced(format!("group {group_name}, member {member}"));
         let group = self.groups.get_mut(group_name).ok_or_else(fenced)?;
-        let owned = group.members.get(&member).ok_or_else(fenced)?;
-        let owns = |partition| owned.positions.iter().any(|(owned, _)| owned == partition);
-        if !offsets.keys().all(owns) {
+        // As Kafka does, a member is believed whatever it says of its group's partitions.
+        if !group.members.contains_key(&member) {
             return Err(fenced());
         }
         group.committed.extend(offsets.iter().map(|(tp, offset)| (tp.clone(), *offset)));
