@@ -6,7 +6,8 @@
 
 Runs `headcount eval mot` on every sequence in the folder and on each of its detection files, scores
 the tracks with trackeval (HOTA, MOTA, IDF1, identity switches), and adds the crossing errors: every
-frame, every third and every sixth (the mean over the phases), and with lines shifted by 40 px.
+frame, every third and every sixth (the mean over the phases), with lines shifted by 40 px, and with
+every number of the tracker changed at random.
 """
 
 import argparse
@@ -102,6 +103,19 @@ def tracking(data, sequences, folder):
     }
 
 
+def draws(command, data, detections, every):
+    """Errors when every number of the tracker is changed at random: median, and a tenth to either side."""
+    arguments = [
+        *command, "eval", "draws", "--data", str(data), "--detections", detections,
+        "--every", str(every), "--json", "-",
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(arguments)}\n{done.stderr}")
+    report = json.loads(done.stdout)
+    return [report[key] for key in ("error_percent", "median_percent", "p10_percent", "p90_percent")]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--headcount", default="target/release/headcount", help="the command")
@@ -129,9 +143,16 @@ def main():
     lined = [sequence for sequence in sequences if sequence in known]
     print(f"\n| detections | frames | error | lines shifted ±{JITTER_PX} px | missed | false |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, every in [("YOLOX-X", 1), ("SDP", 1), ("YOLOX-X", 3), ("YOLOX-X", 6)]:
+    cases = [("YOLOX-X", 1), ("SDP", 1), ("YOLOX-X", 3), ("YOLOX-X", 6)]
+    for name, every in cases:
         net, shifted, missed, false = crossings(command, data, lined, DETECTIONS[name], every)
         print(f"| {name} | every {every} | {net:.1f}% | {shifted:.1f}% | {missed:.1f} | {false:.1f} |")
+
+    print("\n| detections | frames | error | median of 40 draws | a tenth is below | a tenth is above |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, every in cases:
+        usual, median, low, high = draws(command, data, DETECTIONS[name], every)
+        print(f"| {name} | every {every} | {usual:.1f}% | {median:.1f}% | {low:.1f}% | {high:.1f}% |")
 
 
 if __name__ == "__main__":

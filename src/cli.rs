@@ -141,6 +141,8 @@ pub enum CoordsArg {
 pub enum EvalCommand {
     /// Tracker and lines on a MOTChallenge sequence.
     Mot(MotArgs),
+    /// The same with every number of the tracker changed at random: how much rests on them?
+    Draws(DrawsArgs),
     /// From pixels to counts on labelled clips.
     Clips(ClipsArgs),
 }
@@ -174,6 +176,25 @@ pub struct MotArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct DrawsArgs {
+    /// Folder of MOTChallenge sequences, with `lines.json`.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Detections file inside each sequence's folder.
+    #[arg(long, value_name = "FILE")]
+    pub detections: PathBuf,
+    /// Keep every N-th frame; the error is the mean over the phases.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// How many times the numbers are drawn.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub draws: u32,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct ClipsArgs {
     /// Lines and true counts by clip.
     #[arg(long, value_name = "FILE")]
@@ -184,6 +205,9 @@ pub struct ClipsArgs {
     /// Model file, or its name in the models folder.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
+    /// Keep every N-th picture, with its true time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,

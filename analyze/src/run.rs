@@ -41,6 +41,8 @@ pub struct Request {
     /// Look only at pictures in which something has moved by this share of the longer side, in percent, since the
     /// last one looked at; none means all. See [`MotionGate`].
     pub min_motion_percent: Option<f64>,
+    /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
+    pub every: u32,
 }
 
 /// What is drawn. Nothing is by default.
@@ -122,7 +124,10 @@ pub fn analyze(
     let source = headcount_ingest::open(&camera::Source::new(&request.video))?;
     let info = source.info();
     let key = CameraKey { tenant: "local".to_owned(), camera: "clip".to_owned() };
-    let camera = shapes.camera(key, &request.video, (info.width, info.height))?;
+    let mut camera = shapes.camera(key, &request.video, (info.width, info.height))?;
+    if request.every > 1 {
+        camera.source.max_fps = Some(info.fps / f64::from(request.every));
+    }
     let detectors = request.detectors.unwrap_or_else(cores).max(1);
     let detectors = model.open(settings, detectors)?;
     run(source, &camera, detectors, request, progress)

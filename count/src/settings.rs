@@ -25,16 +25,19 @@ pub struct TrackerSettings {
     pub swerve: f32,
     /// Standard deviation of a perfectly confident detection's position, in heights.
     pub position_noise: f32,
-    /// How much larger that is for a detection of score zero: one more than the factor.
+    /// How much larger that is across the picture for a detection of score zero: one more than the
+    /// factor. Feet and heads err still more.
     pub doubtful_noise: f32,
-    /// Movement and noise down the picture, relative to those across: most cameras look more along
-    /// the ground than down on it.
+    /// Movement down the picture, relative to that across: most cameras look more along the ground
+    /// than down on it.
     pub foreshortening: f32,
     /// Someone unseen goes on at the last velocity, which fades with this time constant, in seconds.
     pub fading_s: f32,
-    /// Someone unseen for longer is forgotten, in seconds.
+    /// Someone unseen for longer is forgotten, in seconds. Who was watched for less is forgotten
+    /// sooner.
     pub memory_s: f32,
-    /// Standard deviation of the logarithm of a detection's height.
+    /// How far people are taller or smaller than expected, as they bend, turn and come nearer:
+    /// standard deviation, in heights.
     pub height_noise: f32,
     /// How far the expected size follows one confident sighting.
     pub size_gain: f32,
@@ -62,33 +65,33 @@ pub struct TrackerSettings {
 impl Default for TrackerSettings {
     fn default() -> Self {
         Self {
-            high_score: 0.5866,
-            birth_score: 0.6405,
-            birth_crowding: 0.1958,
-            acceleration: 0.2399,
-            initial_speed: 1.217,
-            swerve: 0.7,
-            position_noise: 0.119,
-            doubtful_noise: 2.947,
-            foreshortening: 0.5793,
-            fading_s: 1.54,
-            memory_s: 2.548,
-            height_noise: 0.6739,
-            size_gain: 0.2304,
-            gate: 3.068,
-            doubtful_gate: 3.4,
-            loose_gate: 3.133,
-            overlap_weight: 3.88,
-            spread_weight: 4.045,
-            unseen_weight: 0.2089,
-            shift_trust: 2.057,
-            look_ahead_s: 0.2,
+            high_score: 0.642,
+            birth_score: 0.601,
+            birth_crowding: 0.173,
+            acceleration: 0.198,
+            initial_speed: 1.117,
+            swerve: 0.747,
+            position_noise: 0.049,
+            doubtful_noise: 1.461,
+            foreshortening: 0.746,
+            fading_s: 2.016,
+            memory_s: 3.103,
+            height_noise: 0.195,
+            size_gain: 0.304,
+            gate: 3.139,
+            doubtful_gate: 2.673,
+            loose_gate: 3.397,
+            overlap_weight: 3.451,
+            spread_weight: 2.848,
+            unseen_weight: 0.2,
+            shift_trust: 2.616,
+            look_ahead_s: 0.156,
         }
     }
 }
 
 /// Rises whenever the tracker decides differently at equal settings.
-const TRACKER_VERSION: &str = "1";
+const TRACKER_VERSION: &str = "2";
 
 impl TrackerSettings {
     /// The look-ahead in microseconds.

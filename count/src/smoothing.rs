@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::TrackerSettings;
 use crate::snapshot::{Shift, sixteenths, thousandths};
-use crate::tracker::motion::{Motion, measurement_variance};
+use crate::tracker::motion::{Motion, measurement_noise};
 
 /// One sighting of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,11 @@ pub struct SmootherScratch {
 }
 
 impl Smoother {
+    /// Sightings that wait, and the filtered state before them.
+    pub(crate) fn of(waiting: VecDeque<Sample>, base: Option<(Motion, i64)>) -> Self {
+        Self { waiting, base }
+    }
+
     /// Empties it for another track.
     pub fn clear(&mut self) {
         self.waiting.clear();
@@ -141,8 +146,8 @@ impl Smoother {
         Some(PathPoint {
             at_us: first.at_us,
             sequence: first.sequence,
-            x: sixteenths::nearest(smoothed.x),
-            y: sixteenths::nearest(smoothed.y),
+            x: sixteenths::nearest(smoothed.x.at),
+            y: sixteenths::nearest(smoothed.y.at),
             height: first.height,
         })
     }
@@ -165,17 +170,17 @@ impl Smoother {
         scratch.filtered.clear();
         let mut last = self.base;
         for sample in &self.waiting {
-            let r = measurement_variance(sample.score, settings);
+            let noise = measurement_noise(sample.score, settings);
             let (predicted, filtered) = match last {
                 None => {
-                    let start = Motion::start(sample.x, sample.y, r, settings);
+                    let start = Motion::start(sample.x, sample.y, noise, settings);
                     (start, start)
                 }
                 Some((motion, at_us)) => {
                     let dt = (sample.at_us - at_us) as f32 / 1e6;
                     let predicted = motion.predict(dt, settings);
                     let mut filtered = predicted;
-                    filtered.correct(sample.x, sample.y, r);
+                    filtered.correct(sample.x, sample.y, noise);
                     (predicted, filtered)
                 }
             };

@@ -1,5 +1,7 @@
 //! A camera's state as bytes: everything that the next frame depends on, and nothing else.
 
+mod format_1;
+
 use serde::{Deserialize, Serialize};
 
 use crate::counter::{CameraCounter, State};
@@ -12,7 +14,7 @@ use crate::tracker::{MAX_TRACKS, Tracker};
 /// It goes up whenever `Snapshot`, or a type in it, changes. The types that the old bytes hold then move to a
 /// module of their own with a conversion to the new ones, and `read` gets an arm for them.
 /// `tests/snapshots` keeps bytes of every version, written by the program of their time.
-pub const SNAPSHOT_FORMAT: i32 = 1;
+pub const SNAPSHOT_FORMAT: i32 = 2;
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -150,9 +152,11 @@ pub(crate) mod thousandths {
 
 /// Reads a snapshot of any version that was ever written, as one of the present version.
 fn read(format: i32, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+    let damaged = |error: postcard::Error| SnapshotError::Damaged(error.to_string());
     match format {
-        SNAPSHOT_FORMAT => {
-            postcard::from_bytes(bytes).map_err(|error| SnapshotError::Damaged(error.to_string()))
+        SNAPSHOT_FORMAT => postcard::from_bytes(bytes).map_err(damaged),
+        1 => {
+            postcard::from_bytes::<format_1::Snapshot1>(bytes).map(Snapshot::from).map_err(damaged)
         }
         found if found > SNAPSHOT_FORMAT => Err(SnapshotError::Newer { found }),
         found => Err(SnapshotError::Unknown { found }),

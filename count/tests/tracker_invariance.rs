@@ -130,3 +130,30 @@ fn the_frame_rate_hardly_matters() {
         );
     }
 }
+
+/// Two seconds without pictures, as after a hiccup of the network: whoever walks in the open is still
+/// the same person.
+#[test]
+fn a_gap_of_two_seconds_breaks_no_track_in_the_open() {
+    for fps in [5, 10, 25] {
+        let mut sets = Vec::new();
+        for frame in 0..16 * fps {
+            let t = frame as f32 / fps as f32;
+            if !(6.0..8.0).contains(&t) {
+                let walk = |from: f32, speed: f32, height: f32| {
+                    person(from + speed * t, 650.0, height, 0.9)
+                };
+                let boxes = vec![
+                    walk(100.0, 30.0, 180.0),
+                    walk(700.0, -25.0, 160.0),
+                    walk(1200.0, 0.0, 170.0),
+                ];
+                sets.push(set(frame, START_US + frame * SECOND / fps, boxes));
+            }
+        }
+        let mut counter = counter();
+        run(&mut counter, &sets);
+        let people: Vec<i64> = counter.tracks().map(|track| track.started_us).collect();
+        assert_eq!(people, [START_US; 3], "{fps} frames a second");
+    }
+}

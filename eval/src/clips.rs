@@ -24,6 +24,8 @@ pub struct ClipsOptions {
     pub detector: DetectorSettings,
     /// Detectors side by side; none means one per core.
     pub detectors: Option<usize>,
+    /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
+    pub every: u32,
 }
 
 /// Why clips cannot be measured.
@@ -117,6 +119,7 @@ fn measure(options: &ClipsOptions, truth: &Truth) -> Result<ClipResult, ClipsErr
         lines: vec![format!("{LINE}={x1},{y1},{x2},{y2}")],
         coords: Coords::Px,
         detectors: options.detectors,
+        every: options.every,
         ..Request::default()
     };
     let report: Report = analyze(&request, &options.model, &options.detector, &mut |_| {})

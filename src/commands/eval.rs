@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headcount_eval::{ClipsOptions, MotOptions, run_clips, run_mot};
+use headcount_eval::{ClipsOptions, DrawsOptions, MotOptions, run_clips, run_draws, run_mot};
 
 use super::{Failure, write_json};
 use crate::cli::EvalCommand;
@@ -23,6 +23,16 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
             let report = run_mot(&options).map_err(anyhow::Error::from)?;
             show(args.json.as_deref(), &report, &report)
         }
+        EvalCommand::Draws(args) => {
+            let options = DrawsOptions {
+                data: args.data,
+                detections: args.detections,
+                every: args.every,
+                draws: args.draws,
+            };
+            let report = run_draws(&options).map_err(anyhow::Error::from)?;
+            show(args.json.as_deref(), &report, &report)
+        }
         EvalCommand::Clips(args) => {
             let detect = &loaded.config.detect;
             let model = headcount_detect::resolve(Some(&args.model), None, &detect.models_dir)
@@ -33,6 +43,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 model,
                 detector: detect.detector_settings(),
                 detectors: detect.detectors,
+                every: args.every,
             };
             let report = run_clips(&options).map_err(anyhow::Error::from)?;
             show(args.json.as_deref(), &report, &report)

@@ -53,7 +53,7 @@ const CLIPS: [Clip; 3] = [
         line_px: [350.0, 460.0, 1150.0, 460.0],
         true_in: 8,
         true_out: 6,
-        tolerance: 3,
+        tolerance: 2,
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use super::assignment::{Assignment, Candidate};
 use super::grid::{Area, Grid};
-use super::motion::{Motion, measurement_variance};
+use super::motion::{Motion, Noise, measurement_noise};
 use super::observation::{Observation, overlap};
 use crate::settings::TrackerSettings;
 
@@ -37,17 +37,17 @@ pub struct Strictness {
 impl Prediction {
     /// Where the foot of a detection of this score may be for the track to be seen there at all.
     fn reach(&self, score: f32, gate: f32, settings: &TrackerSettings) -> Area {
-        let variance = self.motion.variance + measurement_variance(score, settings);
-        let across = gate * variance.sqrt() * self.height;
-        let down = across * settings.foreshortening;
-        let Motion { x, y, .. } = self.motion;
-        (x - across, y - down, x + across, y + down)
+        let noise = measurement_noise(score, settings);
+        let Motion { x, y } = self.motion;
+        let across = gate * (x.variance + noise.x).sqrt() * self.height;
+        let down = gate * (y.variance + noise.foot).sqrt() * self.height;
+        (x.at - across, y.at - down, x.at + across, y.at + down)
     }
 
     /// Cost of `seen` being this person, if that is within the gate: minus twice the logarithm of
-    /// its likelihood, as far as it differs between pairs (squared distances of foot and height in
-    /// standard deviations, and the logarithm of the prediction's variance, as in UCMCTrack, Yi et
-    /// al., AAAI 2024), plus the missing overlap (SORT's measure) and the time unseen.
+    /// its likelihood, as far as it differs between pairs (squared distances in standard deviations,
+    /// and the logarithm of the prediction's variance, as in UCMCTrack, Yi et al., AAAI 2024), plus
+    /// the missing overlap (SORT's measure) and the time unseen.
     pub fn cost(
         &self,
         seen: &Observation,
@@ -57,25 +57,40 @@ impl Prediction {
         if seen.class != self.class {
             return None;
         }
-        let variance = self.motion.variance + measurement_variance(seen.score, settings);
-        let dx = seen.x - self.motion.x;
-        let dy = (seen.y - self.motion.y) / settings.foreshortening;
-        let feet = (dx * dx + dy * dy) / (self.height * self.height * variance);
+        let Motion { x, y } = self.motion;
+        let noise = measurement_noise(seen.score, settings);
+        let (across, down) = (x.variance + noise.x, y.variance + noise.foot);
+        let dx = (seen.x - x.at) / self.height;
+        let distance = dx * dx / across + self.edges(seen, noise, settings);
         let limit = strictness.gate * strictness.gate;
-        if feet > limit {
+        if distance > limit {
             return None;
         }
-        let height = (seen.height / self.height).ln() / settings.height_noise;
-        let spread = strictness.spread_weight * (variance / strictness.fair_variance).ln();
+        let fair = strictness.fair_variance;
+        let spread = strictness.spread_weight * 0.5 * (across * down / (fair * fair)).ln();
         let apart = strictness.overlap_weight * (1.0 - self.overlap(seen));
-        let cost = feet + height * height + spread + apart + settings.unseen_weight * self.unseen_s;
+        let cost = distance + spread + apart + settings.unseen_weight * self.unseen_s;
         (cost < limit).then_some(cost)
+    }
+
+    /// Squared distance of both edges, foot and head, from where they are expected. A person who is
+    /// elsewhere moves both; a hidden foot moves only one, and is forgiven more, the less sure the
+    /// detector is. So the edges are looked at together, with their common variance.
+    fn edges(&self, seen: &Observation, noise: Noise, settings: &TrackerSettings) -> f32 {
+        let foot = (seen.y - self.motion.y.at) / self.height;
+        let head = foot + (self.height - seen.height) / self.height;
+        let common = self.motion.y.variance;
+        let foot_variance = common + noise.foot;
+        let head_variance = common + noise.head + settings.height_noise * settings.height_noise;
+        let determinant = foot_variance * head_variance - common * common;
+        (foot * foot * head_variance - 2.0 * foot * head * common + head * head * foot_variance)
+            / determinant
     }
 
     /// Where the foot of a box is that overlaps the predicted one by at least `share`. Such a box is at
     /// most 1 / `share` times as wide and high, and the common part at least `share` of each.
     pub fn overlapping(&self, share: f32) -> Area {
-        let Motion { x, y, .. } = self.motion;
+        let (x, y) = (self.motion.x.at, self.motion.y.at);
         let across = self.width * (0.5 + 0.5 / share - 1.0);
         let up = self.height * (1.0 - share);
         (x - across, y - up, x + across, y + up / share)
@@ -83,7 +98,7 @@ impl Prediction {
 
     /// Intersection over union with the predicted box.
     pub fn overlap(&self, seen: &Observation) -> f32 {
-        let expected = (self.motion.x, self.motion.y, self.width, self.height);
+        let expected = (self.motion.x.at, self.motion.y.at, self.width, self.height);
         overlap(expected, (seen.x, seen.y, seen.width, seen.height))
     }
 }

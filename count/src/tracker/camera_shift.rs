@@ -51,9 +51,9 @@ impl CameraShift {
             {
                 let seen = &observations[column];
                 // Middles rather than feet: they jump less when a foot is hidden.
-                let middle = predicted.motion.y - predicted.height / 2.0;
+                let middle = predicted.motion.y.at - predicted.height / 2.0;
                 self.heights.push(predicted.height);
-                self.dx.push(seen.x - predicted.motion.x);
+                self.dx.push(seen.x - predicted.motion.x.at);
                 self.dy.push(seen.y - seen.height / 2.0 - middle);
             }
         }

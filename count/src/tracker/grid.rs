@@ -84,3 +84,44 @@ impl Grid {
         (((y - self.top) * self.cells_per_px.1) as usize).min(self.side - 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn somebody() -> impl Strategy<Value = Observation> {
+        let place = (-50.0f32..2000.0, 0.0f32..1100.0);
+        (place, 1.0f32..300.0, 1.0f32..600.0).prop_map(|((x, y), width, height)| Observation {
+            x,
+            y,
+            width,
+            height,
+            score: 0.9,
+            class: 0,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_who_is_near_is_left_out(
+            crowd in prop::collection::vec(somebody(), 0..80),
+            who in somebody(),
+        ) {
+            let mut grid = Grid::default();
+            grid.fill(&crowd);
+            let area = (who.x - who.width, who.y - who.height, who.x + who.width, who.y + who.height);
+            let near: Vec<usize> = grid.near(area).collect();
+            let beside: Vec<usize> = grid.beside(&who).collect();
+            for (index, other) in crowd.iter().enumerate() {
+                let within = (area.0..=area.2).contains(&other.x) && (area.1..=area.3).contains(&other.y);
+                prop_assert!(!within || near.contains(&index));
+                prop_assert!(other.overlap(&who) == 0.0 || beside.contains(&index));
+            }
+            let mut everybody: Vec<usize> = grid.near((-1e9, -1e9, 1e9, 1e9)).collect();
+            everybody.sort_unstable();
+            prop_assert_eq!(everybody, (0..crowd.len()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub mod track;
 use association::{Matcher, Prediction, Strictness};
 use camera_shift::CameraShift;
 use grid::Grid;
-use motion::{Motion, measurement_variance};
+use motion::{Motion, measurement_noise};
 use observation::Observation;
 use track::{Stage, Track};
 
@@ -94,8 +94,8 @@ impl Tracker {
         let shift = self.follow_camera(at_us, observations);
         self.associate(at_us, interval_s, observations);
         for (index, track) in self.tracks.iter_mut().enumerate() {
-            track.motion.x += shift.0;
-            track.motion.y += shift.1;
+            track.motion.x.at += shift.0;
+            track.motion.y.at += shift.1;
             if let Some(column) = self.matcher.observation_of_track[index] {
                 track.see(at_us, sequence, &observations[column as usize], &self.settings);
             }
@@ -116,8 +116,8 @@ impl Tracker {
             confident,
         );
         for prediction in &mut self.predictions {
-            prediction.motion.x += shift.0;
-            prediction.motion.y += shift.1;
+            prediction.motion.x.at += shift.0;
+            prediction.motion.y.at += shift.1;
         }
         shift
     }
@@ -232,5 +232,5 @@ impl Tracker {
 
 /// The state of a track that a first sighting starts.
 fn start_motion(seen: &Observation, settings: &TrackerSettings) -> Motion {
-    Motion::start(seen.x, seen.y, measurement_variance(seen.score, settings), settings)
+    Motion::start(seen.x, seen.y, measurement_noise(seen.score, settings), settings)
 }

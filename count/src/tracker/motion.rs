@@ -1,31 +1,37 @@
-//! How people move: a Kalman filter of nearly constant velocity for the foot point.
+//! How people move: a Kalman filter of nearly constant velocity for each coordinate of the foot point.
 //!
-//! Both axes share one covariance, in heights; down the picture everything is smaller by the
-//! foreshortening, because a step towards the camera moves a foot less than a step to the side. The
-//! state changes only when a person is seen; a prediction is computed from the last sighting for
-//! any later time, so that the number of frames between does not matter.
+//! Uncertainties are in heights. Down the picture people move less by the foreshortening, because a
+//! step towards the camera moves a foot less than a step to the side; but there a detection errs
+//! more, as feet are hidden more often than heads. The state changes only when a person is seen; a
+//! prediction is computed from the last sighting for any later time, so that the number of frames
+//! between does not matter.
 
 use serde::{Deserialize, Serialize};
 
 use crate::settings::TrackerSettings;
 
-/// Position and velocity of a foot point with their uncertainty.
+/// One coordinate of a foot point and its velocity, with their uncertainty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Motion {
+pub struct Axis {
     /// Pixels.
-    pub x: f32,
-    /// Pixels.
-    pub y: f32,
+    pub at: f32,
     /// Pixels per second.
-    pub vx: f32,
-    /// Pixels per second.
-    pub vy: f32,
-    /// Variance of the position across, in heights².
+    pub speed: f32,
+    /// Variance of the position, in heights².
     pub variance: f32,
     /// Covariance of position and velocity, in heights² per second.
     pub covariance: f32,
     /// Variance of the velocity, in (heights per second)².
     pub speed_variance: f32,
+}
+
+/// A foot point and its velocity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Motion {
+    /// Across the picture.
+    pub x: Axis,
+    /// Down the picture.
+    pub y: Axis,
 }
 
 /// Someone unseen for less than this walks on unslowed, in seconds.
@@ -41,48 +47,87 @@ fn fading(dt: f32, fading_s: f32) -> (f32, f32) {
     (FADING_STARTS_S + fading_s * (1.0 - rest), rest)
 }
 
-impl Motion {
-    /// First sighting, with measurement variance `r` in heights².
-    pub fn start(x: f32, y: f32, r: f32, settings: &TrackerSettings) -> Self {
-        Self {
-            x,
-            y,
-            vx: 0.0,
-            vy: 0.0,
-            variance: r,
-            covariance: 0.0,
-            speed_variance: settings.initial_speed * settings.initial_speed,
-        }
+impl Axis {
+    fn start(at: f32, r: f32, speed_variance: f32) -> Self {
+        Self { at, speed: 0.0, variance: r, covariance: 0.0, speed_variance }
     }
 
-    /// The state `dt` seconds later, if nothing is seen: white acceleration, fading velocity.
-    pub fn predict(&self, dt: f32, settings: &TrackerSettings) -> Self {
-        let (reach, rest) = fading(dt, settings.fading_s);
-        let q = settings.acceleration * settings.acceleration;
+    /// The state `dt` seconds later: white acceleration of spectral density `q`, in heights² per
+    /// second³, and a velocity that carries as [`fading`] says.
+    fn predict(&self, dt: f32, (reach, rest): (f32, f32), q: f32) -> Self {
         let Self { variance: p, covariance: c, speed_variance: v, .. } = *self;
         Self {
-            x: self.x + self.vx * reach,
-            y: self.y + self.vy * reach,
-            vx: self.vx * rest,
-            vy: self.vy * rest,
+            at: self.at + self.speed * reach,
+            speed: self.speed * rest,
             variance: p + 2.0 * reach * c + reach * reach * v + q * dt * dt * dt / 3.0,
             covariance: (c + reach * v) * rest + q * dt * dt / 2.0,
             speed_variance: v * rest * rest + q * dt,
         }
     }
 
-    /// Corrects a prediction with a sighting at (`x`, `y`) of variance `r` in heights².
-    pub fn correct(&mut self, x: f32, y: f32, r: f32) {
+    fn correct(&mut self, seen: f32, r: f32) {
         let s = self.variance + r;
         let (gain, speed_gain) = (self.variance / s, self.covariance / s);
-        let (dx, dy) = (x - self.x, y - self.y);
-        self.x += gain * dx;
-        self.y += gain * dy;
-        self.vx += speed_gain * dx;
-        self.vy += speed_gain * dy;
+        let off = seen - self.at;
+        self.at += gain * off;
+        self.speed += speed_gain * off;
         self.speed_variance -= speed_gain * self.covariance;
         self.covariance -= gain * self.covariance;
         self.variance -= gain * self.variance;
+    }
+
+    fn smooth(&self, (reach, rest): (f32, f32), predicted: &Axis, next: &Axis) -> Self {
+        // Gain = filtered covariance × transposed transition × inverse of the predicted covariance.
+        let Self { variance: p, covariance: c, speed_variance: v, .. } = *self;
+        let (a00, a01) = (p + reach * c, rest * c);
+        let (a10, a11) = (c + reach * v, rest * v);
+        let (s, t, u) = (predicted.variance, predicted.covariance, predicted.speed_variance);
+        let determinant = s * u - t * t;
+        if determinant <= 0.0 {
+            return *self;
+        }
+        let (g00, g01) = ((a00 * u - a01 * t) / determinant, (a01 * s - a00 * t) / determinant);
+        let (g10, g11) = ((a10 * u - a11 * t) / determinant, (a11 * s - a10 * t) / determinant);
+        let (off, speed_off) = (next.at - predicted.at, next.speed - predicted.speed);
+        Self {
+            at: self.at + g00 * off + g01 * speed_off,
+            speed: self.speed + g10 * off + g11 * speed_off,
+            ..*self
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let Self { at, speed, variance, covariance, speed_variance } = *self;
+        [at, speed, covariance].iter().all(|v| v.abs() < 1e9)
+            && [variance, speed_variance].iter().all(|v| (0.0..1e9).contains(v))
+    }
+
+    fn rescale(&mut self, scale: f32) {
+        self.at *= scale;
+        self.speed *= scale;
+    }
+}
+
+impl Motion {
+    /// First sighting.
+    pub fn start(x: f32, y: f32, noise: Noise, settings: &TrackerSettings) -> Self {
+        let v = settings.initial_speed * settings.initial_speed;
+        let squeezed = settings.foreshortening * settings.foreshortening;
+        Self { x: Axis::start(x, noise.x, v), y: Axis::start(y, noise.foot, v * squeezed) }
+    }
+
+    /// The state `dt` seconds later, if nothing is seen.
+    pub fn predict(&self, dt: f32, settings: &TrackerSettings) -> Self {
+        let faded = fading(dt, settings.fading_s);
+        let q = settings.acceleration * settings.acceleration;
+        let squeezed = settings.foreshortening * settings.foreshortening;
+        Self { x: self.x.predict(dt, faded, q), y: self.y.predict(dt, faded, q * squeezed) }
+    }
+
+    /// Corrects a prediction with a sighting at (`x`, `y`).
+    pub fn correct(&mut self, x: f32, y: f32, noise: Noise) {
+        self.x.correct(x, noise.x);
+        self.y.correct(y, noise.foot);
     }
 
     /// What this filtered state becomes once the one `dt` seconds later is known to be `next`, for
@@ -95,50 +140,51 @@ impl Motion {
         next: &Motion,
         settings: &TrackerSettings,
     ) -> Motion {
-        let (reach, rest) = fading(dt, settings.fading_s);
-        // Gain = filtered covariance × transposed transition × inverse of the predicted covariance.
-        let Self { variance: p, covariance: c, speed_variance: v, .. } = *self;
-        let (a00, a01) = (p + reach * c, rest * c);
-        let (a10, a11) = (c + reach * v, rest * v);
-        let (s, t, u) = (predicted.variance, predicted.covariance, predicted.speed_variance);
-        let determinant = s * u - t * t;
-        if determinant <= 0.0 {
-            return *self;
-        }
-        let (g00, g01) = ((a00 * u - a01 * t) / determinant, (a01 * s - a00 * t) / determinant);
-        let (g10, g11) = ((a10 * u - a11 * t) / determinant, (a11 * s - a10 * t) / determinant);
-        let (dx, dy) = (next.x - predicted.x, next.y - predicted.y);
-        let (dvx, dvy) = (next.vx - predicted.vx, next.vy - predicted.vy);
+        let faded = fading(dt, settings.fading_s);
         Motion {
-            x: self.x + g00 * dx + g01 * dvx,
-            y: self.y + g00 * dy + g01 * dvy,
-            vx: self.vx + g10 * dx + g11 * dvx,
-            vy: self.vy + g10 * dy + g11 * dvy,
-            ..*self
+            x: self.x.smooth(faded, &predicted.x, &next.x),
+            y: self.y.smooth(faded, &predicted.y, &next.y),
         }
     }
 
     /// Whether all numbers are numbers and the covariance is one.
     pub(crate) fn is_sound(&self) -> bool {
-        let Self { x, y, vx, vy, variance, covariance, speed_variance } = *self;
-        [x, y, vx, vy, covariance].iter().all(|v| v.abs() < 1e9)
-            && [variance, speed_variance].iter().all(|v| (0.0..1e9).contains(v))
+        self.x.is_sound() && self.y.is_sound()
     }
 
     /// Scales positions when the frame's size changes.
     pub fn rescale(&mut self, sx: f32, sy: f32) {
-        self.x *= sx;
-        self.vx *= sx;
-        self.y *= sy;
-        self.vy *= sy;
+        self.x.rescale(sx);
+        self.y.rescale(sy);
     }
 }
 
-/// Variance of a detection's position in heights²: the less sure the detector, the larger
-/// (NSA Kalman of GIAOTracker, Du et al. 2021, with a slope of our own).
-pub fn measurement_variance(score: f32, settings: &TrackerSettings) -> f32 {
-    let sigma = settings.position_noise * (1.0 + settings.doubtful_noise * (1.0 - score));
-    sigma * sigma
+/// Variances of a detection's edges, in heights².
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// Of the middle, across the picture.
+    pub x: f32,
+    /// Of the lower edge: the foot.
+    pub foot: f32,
+    /// Of the upper edge: the head.
+    pub head: f32,
+}
+
+/// How much faster than that of the middle the deviation of the foot and of the head grows as the
+/// score falls. Measured on MOT17 against the truth, with YOLOX-X: at a score of 0.95 all three
+/// deviate by 0.013 heights, at 0.2 by 0.04 (middle), 0.10 (foot) and 0.056 (head).
+const FOOT_DOUBT: f32 = 4.0;
+const HEAD_DOUBT: f32 = 2.0;
+
+/// How far a detection may be off: the less sure the detector, the further (NSA Kalman of
+/// GIAOTracker, Du et al. 2021, with slopes of our own).
+pub fn measurement_noise(score: f32, settings: &TrackerSettings) -> Noise {
+    let doubt = settings.doubtful_noise * (1.0 - score);
+    let variance = |growth: f32| {
+        let deviation = settings.position_noise * (1.0 + growth * doubt);
+        deviation * deviation
+    };
+    Noise { x: variance(1.0), foot: variance(FOOT_DOUBT), head: variance(HEAD_DOUBT) }
 }
 
 #[cfg(test)]
@@ -148,11 +194,11 @@ mod tests {
     /// Someone who walks at one height (100 px) a second to the right, seen `rate` times a second.
     fn walk(rate: f32, seconds: f32) -> Motion {
         let settings = TrackerSettings::default();
-        let r = measurement_variance(0.9, &settings);
-        let mut motion = Motion::start(0.0, 50.0, r, &settings);
+        let noise = measurement_noise(0.9, &settings);
+        let mut motion = Motion::start(0.0, 50.0, noise, &settings);
         for step in 1..=(rate * seconds) as usize {
             motion = motion.predict(1.0 / rate, &settings);
-            motion.correct(100.0 * step as f32 / rate, 50.0, r);
+            motion.correct(100.0 * step as f32 / rate, 50.0, noise);
         }
         motion
     }
@@ -161,9 +207,9 @@ mod tests {
     fn learns_a_velocity_at_any_frame_rate() {
         for rate in [5.0, 10.0, 30.0] {
             let motion = walk(rate, 4.0);
-            assert!((motion.vx - 100.0).abs() < 10.0, "{rate} fps: {motion:?}");
-            assert!((motion.x - 400.0).abs() < 5.0, "{rate} fps: {motion:?}");
-            assert!(motion.vy.abs() < 1e-3);
+            assert!((motion.x.speed - 100.0).abs() < 10.0, "{rate} fps: {motion:?}");
+            assert!((motion.x.at - 400.0).abs() < 5.0, "{rate} fps: {motion:?}");
+            assert!(motion.y.speed.abs() < 1e-3);
         }
     }
 
@@ -172,9 +218,9 @@ mod tests {
         let settings = TrackerSettings::default();
         let motion = walk(10.0, 4.0);
         let [soon, late] = [0.2, 4.0].map(|dt| motion.predict(dt, &settings));
-        assert!((soon.x - motion.x - 0.2 * motion.vx).abs() < 1e-2);
-        assert!(late.x - motion.x < 0.7 * 4.0 * motion.vx);
-        assert!(late.variance > 10.0 * soon.variance);
+        assert!((soon.x.at - motion.x.at - 0.2 * motion.x.speed).abs() < 1e-2);
+        assert!(late.x.at - motion.x.at < 0.7 * 4.0 * motion.x.speed);
+        assert!(late.x.variance > 10.0 * soon.x.variance);
     }
 
     #[test]
@@ -182,9 +228,10 @@ mod tests {
         let settings = TrackerSettings::default();
         let past = walk(10.0, 2.0);
         let predicted = past.predict(0.1, &settings);
-        let next = Motion { x: predicted.x + 10.0, ..predicted };
+        let x = Axis { at: predicted.x.at + 10.0, ..predicted.x };
+        let next = Motion { x, ..predicted };
         let smoothed = past.smooth(0.1, &predicted, &next, &settings);
-        assert!(smoothed.x > past.x && smoothed.x < past.x + 10.0);
+        assert!(smoothed.x.at > past.x.at && smoothed.x.at < past.x.at + 10.0);
         assert_eq!(past.smooth(0.1, &predicted, &predicted, &settings), past);
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::association::Prediction;
-use super::motion::{Motion, measurement_variance};
+use super::motion::{Motion, measurement_noise};
 use super::observation::Observation;
 use super::start_motion;
 use crate::path::Path;
@@ -13,8 +13,9 @@ use crate::snapshot::{Shift, sixteenths};
 
 /// Sightings that make a track a person. What happened before is kept and counted then.
 const CONFIRMED_AT_FRAMES: i32 = 2;
-/// A track that is no person yet is forgotten sooner, in seconds.
-const TENTATIVE_MEMORY_S: f32 = 0.6;
+/// Who was seen only once is forgotten after so many seconds, and everybody else so much later than
+/// after the time they were watched for.
+const FIRST_MEMORY_S: f32 = 0.6;
 
 /// Where a track is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ impl Track {
         settings: &TrackerSettings,
     ) {
         let mut motion = self.predict(at_us, settings).motion;
-        motion.correct(seen.x, seen.y, measurement_variance(seen.score, settings));
+        motion.correct(seen.x, seen.y, measurement_noise(seen.score, settings));
         self.motion = motion;
         let gain = (settings.size_gain * seen.score).max(1.0 / (1.0 + self.frames as f32));
         self.log_height += gain * (seen.height.ln() - self.log_height);
@@ -163,13 +164,12 @@ impl Track {
         (at_us - self.seen_us) as f32 / 1e6
     }
 
-    /// Whether nobody expects this track any more.
+    /// Whether nobody expects this track any more. Who was watched for long is remembered for long:
+    /// things that a detector takes for people now and then would else wander through the picture
+    /// from one such box to the next.
     pub fn is_over(&self, at_us: i64, settings: &TrackerSettings) -> bool {
-        let memory_s = match self.stage {
-            Stage::Tentative => TENTATIVE_MEMORY_S,
-            Stage::Confirmed => settings.memory_s,
-        };
-        self.unseen_s(at_us) > memory_s
+        let watched_s = (self.seen_us - self.started_us) as f32 / 1e6;
+        self.unseen_s(at_us) > (FIRST_MEMORY_S + watched_s).min(settings.memory_s)
     }
 
     /// Mean score of its detections.
@@ -208,8 +208,8 @@ impl Track {
     /// Puts the expected box where the last detection is not known.
     pub(crate) fn expect_box(&mut self) {
         let expected = Observation {
-            x: self.motion.x,
-            y: self.motion.y,
+            x: self.motion.x.at,
+            y: self.motion.y.at,
             width: self.log_width.exp(),
             height: self.log_height.exp(),
             score: self.mean_score(),
