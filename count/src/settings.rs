@@ -85,7 +85,7 @@ impl Default for TrackerSettings {
             spread_weight: 2.848,
             unseen_weight: 0.2,
             shift_trust: 2.616,
-            look_ahead_s: 0.156,
+            look_ahead_s: 0.2,
         }
     }
 }

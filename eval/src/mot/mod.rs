@@ -8,6 +8,7 @@ mod sequence;
 mod truth;
 
 pub use draws::{DrawsOptions, DrawsReport, run_draws};
+pub use lines::{LineSpec, read_lines};
 pub use report::{EventErrors, JitterReport, LineReport, MotReport};
 pub use run::{MotOptions, run_mot};
-pub use sequence::EvalError;
+pub use sequence::{EvalError, Sequence, read_detections, read_sequence};
