@@ -2,7 +2,7 @@
 //!
 //! What is configured has a version, and its tag begins with it: `"7"`, or `"7-…"` where the answer also tells
 //! what changes by itself. A write compares the version alone: that a camera went down meanwhile is no reason to
-//! refuse a new line. Any other answer gets a weak tag from its content, in [`tag_answers`].
+//! refuse a new line. Any other answer gets a weak tag from its content, in `tag_answers`.
 
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;

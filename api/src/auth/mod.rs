@@ -1,7 +1,7 @@
 //! Who calls: what a request's credentials say, and whether they may be believed.
 //!
 //! * [`caller`] is the answer: a tenant, a role, permissions and grants.
-//! * [`gate`] stands before every endpoint that names roles.
+//! * `gate` stands before every endpoint that names roles.
 //! * [`authenticator`] reads credentials: our own tokens, those of other issuers, API keys.
 //! * [`issuer`] signs our own tokens; [`jwks`] knows the keys of others.
 //! * [`accounts`] are our own users; [`sessions`] is login, refresh and revocation; [`passwords`] and [`secrets`] are what is compared.

@@ -45,7 +45,7 @@ impl Named {
         Self { id: id.to_owned(), secret: format!("{kind}_{id}_{random}") }
     }
 
-    /// Reads one. Whether it opens anything is for [`matches`] to say.
+    /// Reads one. Whether it opens anything is for [`matches()`] to say.
     pub fn parse(kind: &str, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind)?.strip_prefix('_')?;
         let (id, random) = rest.split_once('_')?;
