@@ -1,14 +1,16 @@
 //! The database schema, for TimescaleDB and for plain PostgreSQL.
 //!
 //! `migrations/*.sql` are versioned and run once each; they make the tables, the same on both
-//! flavours. `migrations/storage/*.sql` are repeatable and follow: what each flavour adds to the tables, the
+//! flavours. `migrations/storage/*.sql` are repeatable and follow whenever they have changed: what each flavour adds to the tables, the
 //! aggregates (continuous ones or views, from one text), the views over them, and what the API may see of it all.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use uuid::Uuid;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -26,6 +28,11 @@ const GRANULARITIES: [(&str, &str, &str); 3] =
 
 /// Serialises concurrent migrations of one database; drawn at random once.
 const LOCK: i64 = 0x6865_6164_636f_756e;
+
+/// Waiting for readers of the views ends after this many tries: half a minute.
+const DERIVE_TRIES: u32 = 20;
+/// Grows by itself with each try.
+const DERIVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which of the two databases it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,11 +132,52 @@ pub async fn migrate(pool: &PgPool, extension: Extension) -> Result<Report, Migr
     };
     let flavour = flavour(&mut connection).await?;
     MIGRATOR.run(&mut connection).await?;
+    derive(&mut connection, &flavour).await?;
+    connection.close().await?;
+    Ok(Report { flavour, from, to: version(), note })
+}
 
+/// Makes the repeatable part, unless it is as it would be made.
+///
+/// The API goes on reading and writing meanwhile, several views to a transaction. Two that take the same views in
+/// different orders wait for each other, and the server would end either of them after a second
+/// (`deadlock_timeout`). So this one gives way before that, and tries again.
+async fn derive(connection: &mut PgConnection, flavour: &Flavour) -> Result<(), sqlx::Error> {
+    let digest = digest(flavour);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match derive_once(connection, flavour, digest).await {
+            Err(error) if tries < DERIVE_TRIES && gave_way(&error) => {
+                tokio::time::sleep(DERIVE_PAUSE * tries).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn derive_once(
+    connection: &mut PgConnection,
+    flavour: &Flavour,
+    digest: Uuid,
+) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    let tables = if flavour == Flavour::Plain { PLAIN } else { HYPERTABLES };
+    // Roles belong to the server, and are missing where a database was restored on another one.
+    let made: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM derived_schema WHERE digest = $1)
+            AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'headcount_api'
+                        AND pg_has_role(current_user, oid, 'MEMBER'))",
+    )
+    .bind(digest)
+    .fetch_one(&mut *transaction)
+    .await?;
+    if made {
+        return Ok(());
+    }
+    run(&mut transaction, "SET LOCAL lock_timeout = '500ms'").await?;
+    let tables = if *flavour == Flavour::Plain { PLAIN } else { HYPERTABLES };
     run(&mut transaction, tables).await?;
-    create_aggregates(&mut transaction, &flavour).await?;
+    create_aggregates(&mut transaction, flavour).await?;
     for (suffix, width, seconds) in GRANULARITIES {
         let values = [("{suffix}", suffix), ("{width}", width), ("{seconds}", seconds)];
         let statements =
@@ -138,12 +186,30 @@ pub async fn migrate(pool: &PgPool, extension: Extension) -> Result<Report, Migr
     }
     run(&mut transaction, VIEWS).await?;
     run(&mut transaction, ACCESS).await?;
-    if flavour != Flavour::Plain {
+    if *flavour != Flavour::Plain {
         run(&mut transaction, POLICIES).await?;
     }
-    transaction.commit().await?;
-    connection.close().await?;
-    Ok(Report { flavour, from, to: version(), note })
+    sqlx::query(
+        "INSERT INTO derived_schema (digest) VALUES ($1)
+         ON CONFLICT (only_row) DO UPDATE SET digest = excluded.digest, made_at = now()",
+    )
+    .bind(digest)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Whether a statement stopped because others hold what it needs (SQLSTATE 55P03 and 40P01).
+fn gave_way(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
+}
+
+/// Of everything that [`derive`] makes its part of the schema from.
+fn digest(flavour: &Flavour) -> Uuid {
+    let texts = [HYPERTABLES, PLAIN, AGGREGATES, RESULTS, VIEWS, ACCESS, POLICIES].join("\0");
+    let granularities = format!("{GRANULARITIES:?}");
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{flavour}\0{granularities}\0{texts}").as_bytes())
 }
 
 /// Refuses a database whose schema is not exactly what this program needs; changes nothing.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use headcount_schemas::migrations::{self, Extension, Flavour, MigrateError};
@@ -10,6 +11,9 @@ use headcount_services::Postgres;
 use rstest::rstest;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
+
+/// Far above what anything takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A fresh database, or none where the server lacks TimescaleDB and the test wants it.
 async fn database(name: &str, extension: Extension) -> Option<PgPool> {
@@ -87,6 +91,48 @@ async fn concurrent_and_repeated_migrations_agree(#[case] extension: Extension) 
         assert_eq!(matches!(report.flavour, Flavour::Timescale { .. }), expected, "{report:?}");
     }
     assert_eq!(migrations::check(&pool).await.unwrap(), reports[0].flavour);
+}
+
+/// Stages migrate when they start, while others read and write.
+#[rstest]
+#[case(Extension::AsFound)]
+#[case(Extension::CreateIfAvailable)]
+#[tokio::test]
+async fn nobody_waits_for_a_migration_that_changes_nothing(#[case] extension: Extension) {
+    let Some(pool) = database("unchanged", extension).await else { return };
+    migrations::migrate(&pool, extension).await.unwrap();
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM tenant.historical_analytics").execute(&mut *reader).await.unwrap();
+    let again = tokio::time::timeout(PATIENCE, migrations::migrate(&pool, extension)).await;
+    again.expect("needs nothing that the reader holds").unwrap();
+}
+
+#[rstest]
+#[case(Extension::AsFound)]
+#[case(Extension::CreateIfAvailable)]
+#[tokio::test]
+async fn a_migration_gives_way_to_who_takes_views_in_another_order(#[case] extension: Extension) {
+    let Some(pool) = database("gives_way", extension).await else { return };
+    migrations::migrate(&pool, extension).await.unwrap();
+    run(&pool, "UPDATE derived_schema SET digest = gen_random_uuid()").await;
+    let mut reader = pool.begin().await.unwrap();
+    // The last that is made, then, while the migration waits for it, the first.
+    sqlx::query("SELECT FROM tenant.historical_analytics").execute(&mut *reader).await.unwrap();
+    let waiting =
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let read_on = async {
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {}
+        sqlx::query("SELECT FROM line_results_1m")
+            .execute(&mut *reader)
+            .await
+            .expect("no deadlock");
+        reader.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(migrations::migrate(&pool, extension), read_on) };
+    let (migrated, ()) = tokio::time::timeout(PATIENCE, both).await.expect("both end");
+    migrated.unwrap();
+    assert_eq!(rows(&pool, "SELECT count(*) FROM tenant.historical_analytics").await, ["(0)"]);
 }
 
 #[tokio::test]
