@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::{Bus, TopicPartition};
 use headcount_schemas::{Topic, TopicNames};
+use headcount_services::free_port;
 use headcount_services::process::ServerProcess;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -108,7 +109,7 @@ impl Pipeline {
             database_url: if through_proxies { proxied_url } else { url },
             config,
             logs: logs.to_owned(),
-            api: format!("127.0.0.1:{}", free_port()?),
+            api: format!("127.0.0.1:{}", free_port().map_err(ChaosError::io("a free port"))?),
             processes: BTreeMap::new(),
             setup: setup.clone(),
         };
@@ -148,7 +149,7 @@ impl Pipeline {
     /// Starts an instance of a stage.
     pub fn start(&mut self, stage: Stage, instance: u8) -> Result<(), ChaosError> {
         let name = stage.name();
-        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let metrics = format!("127.0.0.1:{}", free_port().map_err(ChaosError::io("a free port"))?);
         let mut command = self.command(name);
         command
             .env("HEADCOUNT_INSTANCE", instance.to_string())
@@ -412,10 +413,4 @@ async fn get(url: &str) -> Option<String> {
         agent.get(&url).call().ok()?.body_mut().read_to_string().ok()
     });
     asked.await.ok().flatten()
-}
-
-fn free_port() -> Result<u16, ChaosError> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(ChaosError::io("a free port"))
 }

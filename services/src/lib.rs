@@ -11,4 +11,5 @@ pub mod postgres;
 pub mod process;
 
 pub use kafka::{Kafka, KafkaError, KafkaSettings};
+pub use ports::free_port;
 pub use postgres::{Postgres, PostgresError};

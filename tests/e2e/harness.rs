@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::{Bus, Offsets, Record, TopicPartition, TopicSpec};
 use headcount_schemas::{Event, Topic, TopicNames, decode};
-use headcount_services::{Kafka, Postgres};
+use headcount_services::{Kafka, Postgres, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::PgPool;
@@ -83,7 +83,7 @@ impl Pipeline {
             database_url: create_database(&format!("e2e_{unique}")),
             bus: Arc::new(bus),
             dir: tempfile::tempdir().unwrap(),
-            api_port: free_port(),
+            api_port: free_port().unwrap(),
         };
         pipeline.create_topics().await;
         pipeline
@@ -165,10 +165,6 @@ impl Pipeline {
             low == high || high - at <= 1
         })
     }
-}
-
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until `ready`, or fails saying what did not happen.

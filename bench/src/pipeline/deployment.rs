@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::{Bus, TopicPartition};
 use headcount_schemas::{Topic, TopicNames};
-use headcount_services::{Kafka, KafkaSettings, Postgres};
+use headcount_services::{Kafka, KafkaSettings, Postgres, free_port};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -99,7 +99,7 @@ impl Deployment {
             database_url: servers.postgres.create_database(name)?,
             config: file,
             dir,
-            api: format!("127.0.0.1:{}", free_port()?),
+            api: format!("127.0.0.1:{}", free_port().map_err(BenchError::io("a free port"))?),
             processes: Vec::new(),
         })
     }
@@ -131,7 +131,7 @@ impl Deployment {
 
     /// Starts one stage; answers where it shows its metrics.
     pub fn start(&mut self, stage: &'static str) -> Result<String, BenchError> {
-        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let metrics = format!("127.0.0.1:{}", free_port().map_err(BenchError::io("a free port"))?);
         let mut command = self.program.command(stage, &self.config);
         command
             .env("HEADCOUNT_METRICS__LISTEN", &metrics)
@@ -240,10 +240,4 @@ async fn get(url: &str) -> Result<String, BenchError> {
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
         Err(error) => Err(failed(error.to_string())),
     }
-}
-
-fn free_port() -> Result<u16, BenchError> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(BenchError::io("a free port"))
 }
