@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor pictures bench bench-core chaos fuzz clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -16,6 +16,7 @@ help:
 	@echo "make chaos   kill, freeze, cut off and confuse everything: 200 kills, then faults of every kind"
 	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
 	@echo "make pictures  draw those of docs/COUNTING.md"
+	@echo "make bench-exactly-once  what exactness costs: with transactions and without"
 	@echo "make bench-core  counting beside a pipeline in Python, and the tracker alone"
 
 setup:
@@ -50,6 +51,10 @@ bench: setup
 	cargo build --release
 	target/release/headcount bench pipeline "$(DATA)/clips/one_by_one_768x432_10fps.mp4" \
 		--model "$(DATA)/models/yolox_nano_416x416.onnx"
+
+bench-exactly-once: setup
+	cargo build --release
+	target/release/headcount bench exactly-once
 
 # Python with the yardstick's pinned packages, apart from that of the tests. It lies beside the test data.
 BENCH_VENV := .local/bench-venv

@@ -219,6 +219,33 @@ pub enum BenchCommand {
     Pipeline(BenchPipelineArgs),
     /// Counting beside a pipeline in Python, and the tracker alone.
     Core(BenchCoreArgs),
+    /// What exactness costs: counting and writing with transactions and without.
+    ExactlyOnce(BenchExactlyOnceArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchExactlyOnceArgs {
+    /// Times that each side is measured, in turn; the median is taken.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub runs: u64,
+    /// Cameras whose detections are counted as fast as it goes.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cameras: u32,
+    /// Pictures of each of them.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(i64).range(1..))]
+    pub pictures: i64,
+    /// For how long events are timed in each run, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub latency_s: u64,
+    /// Cameras that one process counts in real time.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub core_cameras: u32,
+    /// For how long, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub core_s: u64,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
 }
 
 #[derive(Debug, Args)]

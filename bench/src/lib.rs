@@ -3,10 +3,12 @@
 //!
 //! [`pipeline::run`] measures one clip in one process beside the same clip through a real broker and a
 //! real database, with each stage a process of its own. [`core::run`] measures counting beside the
-//! pipeline that people write in Python, and the tracker alone. A figure that misses what is asked of it
+//! pipeline that people write in Python, and the tracker alone. [`exactly_once::run`] measures what transactions
+//! and state cost. A figure that misses what is asked of it
 //! is marked with `!`; nothing fails because of a figure.
 
 pub mod core;
+pub mod exactly_once;
 pub mod figures;
 pub mod pipeline;
 mod process;
@@ -63,6 +65,15 @@ pub enum BenchError {
     /// The private database's server.
     #[error(transparent)]
     Postgres(#[from] headcount_services::PostgresError),
+    /// A stage that runs in this process.
+    #[error("a stage ended: {0}")]
+    Stage(#[from] headcount_bus::consumer_loop::StageError),
+    /// An event that cannot be encoded.
+    #[error(transparent)]
+    Codec(#[from] headcount_schemas::CodecError),
+    /// The database's schema.
+    #[error(transparent)]
+    Migration(#[from] headcount_schemas::migrations::MigrateError),
     /// The bus.
     #[error(transparent)]
     Bus(#[from] headcount_bus::BusError),

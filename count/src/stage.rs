@@ -43,6 +43,29 @@ pub async fn run(
     instance: Option<String>,
     shutdown: CancellationToken,
 ) -> Result<(), StageError> {
+    run_with(bus, topics, config, instance, shutdown, true).await
+}
+
+/// [`run`] with events and state written before the offsets are committed, instead of in one transaction: a crash
+/// may change counts. It is what exactness is measured against; no setting leads here.
+pub async fn run_inexactly(
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    config: CountConfig,
+    instance: Option<String>,
+    shutdown: CancellationToken,
+) -> Result<(), StageError> {
+    run_with(bus, topics, config, instance, shutdown, false).await
+}
+
+async fn run_with(
+    bus: Arc<dyn Bus>,
+    topics: TopicNames,
+    config: CountConfig,
+    instance: Option<String>,
+    shutdown: CancellationToken,
+    exactly: bool,
+) -> Result<(), StageError> {
     check_partitions(&*bus, &topics).await?;
     let transactional_id = transactional_id(&topics, "count", instance.as_deref());
     let subscription = Subscription {
@@ -56,7 +79,12 @@ pub async fn run(
         ..Limits::default()
     };
     supervise("count", &shutdown, || async {
-        let effect = Effect::Transaction(bus.transactional(&transactional_id).await?);
+        let transactional = bus.transactional(&transactional_id).await?;
+        let effect = if exactly {
+            Effect::Transaction(transactional)
+        } else {
+            Effect::Produce { producer: bus.producer().await?, transactional }
+        };
         let handler = CountHandler::new(bus.clone(), topics.clone(), config.clone());
         let names = topics.clone();
         ConsumerLoop::join(&bus, "count", names, &subscription, limits, effect, handler)

@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use anyhow::Context;
 use headcount_bench::Program;
 use headcount_bench::core::{CoreOptions, Yardstick};
+use headcount_bench::exactly_once::ExactlyOnceOptions;
 use headcount_bench::pipeline::PipelineOptions;
 
 use super::{Failure, write_json};
-use crate::cli::{BenchCommand, BenchCoreArgs, BenchPipelineArgs};
+use crate::cli::{BenchCommand, BenchCoreArgs, BenchExactlyOnceArgs, BenchPipelineArgs};
 
 pub async fn run(command: BenchCommand) -> Result<ExitCode, Failure> {
     match command {
         BenchCommand::Pipeline(args) => pipeline(args).await,
         BenchCommand::Core(args) => core(args).await,
+        BenchCommand::ExactlyOnce(args) => exactly_once(args).await,
     }
 }
 
@@ -44,6 +46,20 @@ async fn core(args: BenchCoreArgs) -> Result<ExitCode, Failure> {
     };
     let measuring = tokio::task::spawn_blocking(move || headcount_bench::core::run(&options));
     let report = measuring.await.context("measuring")?.map_err(anyhow::Error::from)?;
+    show(args.json.as_deref(), &report)
+}
+
+async fn exactly_once(args: BenchExactlyOnceArgs) -> Result<ExitCode, Failure> {
+    let options = ExactlyOnceOptions {
+        program: program(None)?,
+        runs: args.runs as usize,
+        cameras: args.cameras,
+        pictures: args.pictures,
+        latency_s: args.latency_s,
+        core_cameras: args.core_cameras,
+        core_s: args.core_s,
+    };
+    let report = headcount_bench::exactly_once::run(&options).await.map_err(anyhow::Error::from)?;
     show(args.json.as_deref(), &report)
 }
 

@@ -104,10 +104,25 @@ impl Deployment {
         })
     }
 
+    /// Creates the topics.
+    pub async fn create_topics(&self) -> Result<(), BenchError> {
+        let topics = self.program.command("topics", &self.config);
+        blocking(move || output_of("topics", topics)).await.map(drop)
+    }
+
+    /// The bus that the stages use.
+    pub fn bus(&self) -> Arc<dyn Bus> {
+        self.bus.clone()
+    }
+
+    /// Names of the topics.
+    pub fn names(&self) -> &TopicNames {
+        &self.names
+    }
+
     /// Creates the topics, starts every stage but `ingest`, and waits until each has its partitions.
     pub async fn start_readers(&mut self) -> Result<(), BenchError> {
-        let topics = self.program.command("topics", &self.config);
-        blocking(move || output_of("topics", topics)).await?;
+        self.create_topics().await?;
         let mut shown = Vec::new();
         for stage in STAGES.into_iter().filter(|stage| *stage != "ingest") {
             let metrics = self.start(stage)?;
@@ -229,6 +244,13 @@ pub struct TopicContent {
     pub records: usize,
     pub bytes: usize,
     pub earliest_ms: Option<i64>,
+}
+
+/// The sum of all values of a metric whose labels name `label`; `listen` is where it is shown.
+pub async fn metric_sum(listen: &str, name: &str, label: &str) -> Result<f64, BenchError> {
+    let text = get(&format!("http://{listen}/metrics")).await?;
+    let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
 async fn get(url: &str) -> Result<String, BenchError> {

@@ -1,7 +1,7 @@
 //! One clip in one process beside the same clip through a real broker and a real database.
 
 mod arrivals;
-mod deployment;
+pub(crate) mod deployment;
 mod report;
 mod run;
 
