@@ -48,7 +48,7 @@ pub async fn run(
 
 /// [`run`] with events and state written before the offsets are committed, instead of in one transaction: a crash
 /// may change counts. It is what exactness is measured against; no setting leads here.
-pub async fn run_inexactly(
+pub async fn run_inexactly_for_bench(
     bus: Arc<dyn Bus>,
     topics: TopicNames,
     config: CountConfig,
