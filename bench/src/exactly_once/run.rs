@@ -201,23 +201,30 @@ async fn load(
 
 /// When each timed detection was handed over, and how long its events took.
 #[derive(Default)]
-struct Sent(Mutex<(HashMap<(String, i64), Instant>, Vec<f64>)>);
+struct Sent(Mutex<UnderWay>);
+
+#[derive(Default)]
+struct UnderWay {
+    /// By camera and sequence.
+    handed_over: HashMap<(String, i64), Instant>,
+    latencies_ms: Vec<f64>,
+}
 
 impl Sent {
     fn note(&self, camera: &str, sequence: i64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0.insert((camera.to_owned(), sequence), Instant::now());
+        state.handed_over.insert((camera.to_owned(), sequence), Instant::now());
     }
 
     fn arrived(&self, event: &Occupancy) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sent) = state.0.remove(&(event.camera.clone(), event.sequence)) {
-            state.1.push(sent.elapsed().as_secs_f64() * 1e3);
+        if let Some(sent) = state.handed_over.remove(&(event.camera.clone(), event.sequence)) {
+            state.latencies_ms.push(sent.elapsed().as_secs_f64() * 1e3);
         }
     }
 
     fn take_latencies(&self) -> Vec<f64> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).1)
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).latencies_ms)
     }
 }
 
