@@ -75,9 +75,14 @@ pub struct CameraPage<T> {
 /// A body with the link to the page that follows (RFC 8288).
 pub(crate) fn paged<B: Serialize>(body: B, next: Option<&str>) -> Response {
     let mut response = axum::Json(body).into_response();
+    link_to_next(&mut response, next);
+    response
+}
+
+/// Adds the link to the page that follows, where one does.
+pub(crate) fn link_to_next(response: &mut Response, next: Option<&str>) {
     let link = next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
-    response
 }

@@ -14,6 +14,7 @@ use crate::auth::{Caller, Identity};
 use crate::cursor::Cursor;
 use crate::endpoints::Endpoint;
 use crate::exchange::RequestId;
+use crate::formats::{self, Format};
 use crate::idempotency::Claim;
 use crate::observed;
 use crate::parameters::{NOT_A_CURSOR, Query};
@@ -31,6 +32,8 @@ pub struct Call {
     pub tenant: Tenant,
     /// What is asked for.
     pub query: Query,
+    /// In which format the answer is wanted, of those that the endpoint has.
+    pub format: Format,
     /// What was called.
     pub endpoint: &'static Endpoint,
     /// The `Idempotency-Key` that the request has claimed.
@@ -54,6 +57,9 @@ impl FromRequestParts<ApiState> for Call {
         let request_id = parts.extensions.get::<RequestId>();
         let request_id = request_id.map_or_else(String::new, |id| id.as_str().to_owned());
         let claim = parts.extensions.get::<Claim>().cloned();
+        let Some(format) = formats::negotiate(&parts.headers, endpoint.formats) else {
+            return Err(Problem::not_acceptable(endpoint.formats));
+        };
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let caller = match identity {
             Identity::Known(caller) => Ok(caller),
@@ -65,7 +71,17 @@ impl FromRequestParts<ApiState> for Call {
             (Ok(caller), Ok(query)) => {
                 let tenant = caller.tenant.clone();
                 observed::is_for_tenant(tenant.as_str());
-                Ok(Self { caller, tenant, query, endpoint, claim, request_id, path, raw_query })
+                Ok(Self {
+                    caller,
+                    tenant,
+                    query,
+                    format,
+                    endpoint,
+                    claim,
+                    request_id,
+                    path,
+                    raw_query,
+                })
             }
             (caller, query) => {
                 let faults = caller.err().into_iter().chain(query.err().unwrap_or_default());

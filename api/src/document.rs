@@ -22,6 +22,7 @@ use utoipa::{PartialSchema, ToSchema};
 use headcount_schemas::ids::ID_MAX_CHARS;
 
 use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
+use crate::formats::Format;
 use crate::handlers::registry::{REGISTRY_JSON, RegistryError};
 use crate::idempotency::MAX_KEY_CHARS;
 use crate::parameters::Parameter;
@@ -264,7 +265,10 @@ fn operation(
     } else if endpoint.path.starts_with("/api/v1/auth/") && endpoint.success == 200 {
         operation = operation.response("401", failed(Code::InvalidCredentials.title()));
     }
-    if endpoint.is_of_a_camera() {
+    if endpoint.formats.len() > 1 {
+        operation = operation.response("406", failed(Code::NotAcceptable.title()));
+    }
+    if endpoint.is_of_a_camera() || endpoint.parameters.contains(&Parameter::Camera) {
         operation = operation.response("404", failed(Code::CameraNotFound.title()));
     } else if endpoint.service == Service::User && endpoint.needs_caller() {
         operation = operation.response("404", failed(Code::ResourceNotFound.title()));
@@ -289,6 +293,9 @@ fn success(endpoint: &Endpoint, schemas: &mut Schemas) -> Response {
         let schema = (endpoint.answer.schema)(schemas);
         let content = ContentBuilder::new().schema(Some(schema)).build();
         response = response.content(endpoint.answer.content_type, content);
+        for format in endpoint.formats.iter().filter(|format| **format != Format::Json) {
+            response = response.content(format.content_type(), format.schema());
+        }
     }
     if endpoint.parameters.contains(&Parameter::Cursor) {
         let link = HeaderBuilder::new()

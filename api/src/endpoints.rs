@@ -13,14 +13,15 @@ use crate::answers::{CameraPage, One, Page};
 use crate::auth::sessions::Tokens;
 use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
+use crate::formats::{Format, JSON_ONLY};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
     analytics, audit, auth, cameras, counting, detections, events, health, keys, operations,
-    registry, setup, streams, users,
+    registry, reports, setup, streams, users,
 };
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{
-    self, Cursor, Direction, From, Granularity, Limit, Line, To, Version, Zone,
+    self, Camera, Cursor, Direction, From, Granularity, Limit, Line, Site, To, Version, Zone,
 };
 use crate::state::ApiState;
 
@@ -179,6 +180,8 @@ pub struct Endpoint {
     pub rate_limit: Option<RateLimit>,
     /// Query parameters that it takes.
     pub parameters: &'static [Parameter],
+    /// Formats that it answers in, by `Accept`; the first is that of who does not say.
+    pub formats: &'static [Format],
     /// Whether it changes what a client must have seen: then it takes `If-Match`.
     pub conditional: bool,
     /// Status of its answer when all is well.
@@ -237,6 +240,7 @@ const fn get(
         cache_lifetime_s: 0,
         rate_limit: UNLIMITED,
         parameters: &[],
+        formats: JSON_ONLY,
         conditional: false,
         success: 200,
         body: None,
@@ -415,6 +419,44 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::Analytics,
             Answer::json::<analytics::AnalyticsPage>(),
             |method| on(method, analytics::list),
+        )
+    },
+    Endpoint {
+        summary: "What each camera counted in a period, beside the period before",
+        description: "Totals, peaks, busiest hours, mean dwell and their change, made of hourly aggregates. \
+                      `from` and `to` are whole hours, 366 days apart at most; without them the report is of \
+                      the last seven days. `limit` counts cameras.",
+        tables: &["camera_configurations", "historical_analytics"],
+        roles: ANALYSTS,
+        permissions: &[Permission::CountsRead],
+        cache_lifetime_s: 60,
+        rate_limit: HEAVY,
+        parameters: &[Limit, Cursor, From, To, Camera, Site],
+        formats: &[Format::Json, Format::Csv],
+        ..get(
+            "listReports",
+            "/api/v1/reports",
+            Service::Analytics,
+            Answer::json::<reports::ReportPage>(),
+            |method| on(method, reports::reports),
+        )
+    },
+    Endpoint {
+        summary: "The key figures of all that the caller sees, beside those of the period before",
+        description: "Of today (UTC) without `from`, or of one camera. `from` and `to` are whole hours, 366 \
+                      days apart at most.",
+        tables: &["camera_configurations", "historical_analytics"],
+        roles: EVERYONE,
+        permissions: &[Permission::CountsRead],
+        cache_lifetime_s: 5,
+        rate_limit: ORDINARY,
+        parameters: &[From, To, Camera],
+        ..get(
+            "listKpis",
+            "/api/v1/kpis",
+            Service::Analytics,
+            Answer::json::<reports::KpiAnswer>(),
+            |method| on(method, reports::kpis),
         )
     },
     Endpoint {

@@ -71,6 +71,10 @@ pub enum Parameter {
     Granularity(&'static [Granularity]),
     /// Version of a camera's configuration.
     Version,
+    /// Only this camera.
+    Camera,
+    /// Only this site.
+    Site,
 }
 
 impl Parameter {
@@ -86,6 +90,8 @@ impl Parameter {
             Parameter::Direction => "direction",
             Parameter::Granularity(_) => "granularity",
             Parameter::Version => "version",
+            Parameter::Camera => "camera_id",
+            Parameter::Site => "site",
         }
     }
 
@@ -129,6 +135,8 @@ impl Parameter {
                 ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)),
                 None,
             ),
+            Parameter::Camera => ("Only this camera.", name(), None),
+            Parameter::Site => ("Only the site of this name.", name(), None),
             Parameter::Granularity(allowed) => (
                 "Width of the buckets; days are those of UTC.",
                 text()
@@ -169,6 +177,10 @@ pub struct Query {
     pub granularity: Granularity,
     /// Version of a camera's configuration.
     pub version: Option<i64>,
+    /// Only this camera.
+    pub camera_id: Option<String>,
+    /// Only this site.
+    pub site: Option<String>,
 }
 
 impl Query {
@@ -185,6 +197,8 @@ impl Query {
             direction: None,
             granularity: Granularity::Minute,
             version: None,
+            camera_id: None,
+            site: None,
         };
         for parameter in declared {
             if let Parameter::Granularity([default, ..]) = parameter {
@@ -237,6 +251,8 @@ impl Query {
                 });
             }
             Parameter::Version => self.version = Some(version(value)?),
+            Parameter::Camera => self.camera_id = Some(name(value)?),
+            Parameter::Site => self.site = Some(name(value)?),
             Parameter::Granularity(allowed) => {
                 let found = allowed.iter().find(|granularity| granularity.as_str() == value);
                 self.granularity = *found.ok_or_else(|| {
@@ -312,6 +328,8 @@ mod tests {
         Parameter::Direction,
         Parameter::Granularity(&[Granularity::Hour, Granularity::Day]),
         Parameter::Version,
+        Parameter::Camera,
+        Parameter::Site,
     ];
 
     fn parse(raw: &str) -> Result<Query, Vec<Fault>> {
@@ -341,6 +359,8 @@ mod tests {
     #[case("version=0", &["version"])]
     #[case("version=%2B1", &["version"])]
     #[case("version=99999999999999999999", &["version"])]
+    #[case("camera_id=", &["camera_id"])]
+    #[case("site=a%00b", &["site"])]
     #[case("lime=5", &["lime"])]
     #[case("=5", &[""])]
     #[case("limit=0&to=x&colour=red", &["limit", "to", "colour"])]

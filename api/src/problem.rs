@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::errors::catalogue::Catalogue;
+use crate::formats::Format;
 use crate::recovery::pattern::DatabaseFailure;
 
 /// Content type of a problem.
@@ -64,6 +65,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// The body is not of a content type that this endpoint takes.
     UnsupportedMediaType,
+    /// The endpoint has no format that `Accept` allows.
+    NotAcceptable,
     /// What was posted could not be handed over; nothing of it is promised.
     EventBusError,
     /// The keys of the token's issuer cannot be had.
@@ -76,7 +79,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Code; 27] = [
+    pub const ALL: [Code; 28] = [
         Code::CameraNotFound,
         Code::CameraInactive,
         Code::InvalidCameraConfig,
@@ -100,6 +103,7 @@ impl Code {
         Code::PreconditionFailed,
         Code::IdempotencyKeyReused,
         Code::UnsupportedMediaType,
+        Code::NotAcceptable,
         Code::EventBusError,
         Code::IdentityProviderError,
         Code::BadRequest,
@@ -132,6 +136,7 @@ impl Code {
             Code::PreconditionFailed => "PRECONDITION_FAILED",
             Code::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Code::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Code::NotAcceptable => "NOT_ACCEPTABLE",
             Code::EventBusError => "EVENT_BUS_ERROR",
             Code::IdentityProviderError => "IDENTITY_PROVIDER_ERROR",
             Code::BadRequest => "BAD_REQUEST",
@@ -168,6 +173,7 @@ impl Code {
             Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         }
     }
 
@@ -198,6 +204,7 @@ impl Code {
             Code::PreconditionFailed => "It was changed in the meantime",
             Code::IdempotencyKeyReused => "The idempotency key belongs to another request",
             Code::UnsupportedMediaType => "The body is of another kind",
+            Code::NotAcceptable => "The answer is not to be had in this format",
             Code::EventBusError => "The event bus is away",
             Code::IdentityProviderError => "The identity provider does not answer",
             Code::BadRequest => "The request could not be understood",
@@ -231,6 +238,7 @@ impl Code {
             Code::PreconditionFailed => "Read it again, and repeat the change",
             Code::IdempotencyKeyReused => "Use a new key for a new request",
             Code::UnsupportedMediaType => "Send a content type that /openapi.json names",
+            Code::NotAcceptable => "Accept a content type that /openapi.json names",
             Code::EventBusError => "Send it again after the time in `Retry-After`",
             Code::IdentityProviderError => "Try again after the time in `Retry-After`",
             Code::BadRequest => "See /openapi.json for what is understood",
@@ -325,6 +333,12 @@ impl Problem {
             several => format!("{} things are wrong with the request", several.len()),
         };
         Self { code: Code::ValidationError, detail, errors, database: None }
+    }
+
+    /// The endpoint has `formats`, and the request accepts none of them.
+    pub fn not_acceptable(formats: &[Format]) -> Self {
+        let names: Vec<_> = formats.iter().map(|format| format.content_type()).collect();
+        Self::new(Code::NotAcceptable, format!("this is answered as {}", names.join(", ")))
     }
 
     /// No such camera. The same words whether it never existed or is another tenant's.

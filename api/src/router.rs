@@ -100,6 +100,10 @@ fn mount(
         let vary = HeaderValue::from_static("authorization, x-api-key, x-tenant");
         route = route.layer(SetResponseHeaderLayer::appending(header::VARY, vary));
     }
+    if endpoint.formats.len() > 1 {
+        let vary = HeaderValue::from_static("accept");
+        route = route.layer(SetResponseHeaderLayer::appending(header::VARY, vary));
+    }
     if endpoint.service == Service::Registry {
         route = route.fallback(registry::method_not_allowed);
     }

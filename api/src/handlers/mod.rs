@@ -13,6 +13,7 @@ pub mod keys;
 pub mod operations;
 pub mod pages;
 pub mod registry;
+pub mod reports;
 pub mod setup;
 pub mod streams;
 pub mod users;

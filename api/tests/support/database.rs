@@ -1,6 +1,7 @@
 //! One private server and one migrated database for the tests of a process; a tenant for each.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use headcount_api::auth::secrets;
 use headcount_schemas::camera::{Line, Point, Zone};
 use headcount_schemas::{CameraConfig, CameraKey, migrations};
 use headcount_services::Postgres;
@@ -88,6 +89,24 @@ impl Rows {
             .execute(&self.writer)
             .await
             .expect("a zone");
+    }
+
+    /// An analyst's API key that sees what `grants` name.
+    pub async fn key(&self, grants: &serde_json::Value) -> String {
+        let key_id = Uuid::now_v7().simple().to_string();
+        let key = secrets::Named::new(secrets::API_KEY, &key_id);
+        sqlx::query(
+            "INSERT INTO api_keys (tenant_id, key_id, name, role, grants, secret_hash, created_by) \
+             VALUES ($1, $2, 'test', 'analyst', $3, $4, 'test')",
+        )
+        .bind(&self.tenant)
+        .bind(&key_id)
+        .bind(Json(grants))
+        .bind(secrets::digest(key.secret.as_bytes()).to_vec())
+        .execute(&self.writer)
+        .await
+        .expect("a key");
+        key.secret
     }
 
     /// Somebody crossed `gate`.
