@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz fuzz-tenants clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -14,6 +14,7 @@ help:
 	@echo "make doctor  say what is found on this machine"
 	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
 	@echo "make chaos   kill, freeze, cut off and confuse everything: 200 kills, then faults of every kind"
+	@echo "make fuzz-tenants  random requests as users of many tenants: nobody sees what is not his"
 	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
 	@echo "make pictures  draw those of docs/COUNTING.md"
 	@echo "make bench-exactly-once  what exactness costs: with transactions and without"
@@ -103,6 +104,14 @@ fuzz: setup $(CARGO_FUZZ)
 		$(CARGO_FUZZ) fuzz run --sanitizer none --features detect $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=8192; \
 	done
+
+# Random requests as users of twenty tenants, each answer checked against what its caller may see.
+FUZZ_REQUESTS ?= 100000
+FUZZ_SEED ?= 1
+
+fuzz-tenants: setup
+	HEADCOUNT_FUZZ_REQUESTS=$(FUZZ_REQUESTS) HEADCOUNT_FUZZ_SEED=$(FUZZ_SEED) \
+		cargo test -p headcount-api --test tenants -- --nocapture no_answer_has_what_is_anothers
 
 clean:
 	rm -rf out .local/postgres
