@@ -81,7 +81,7 @@ RECORDINGS := $(if $(wildcard $(DATA)/mot17),--detections "$(DATA)/mot17")
 
 chaos: build
 	$(CHAOS) --fast $(RECORDINGS) --kinds kill --faults 200 --per-round 25
-	$(CHAOS) --fast $(RECORDINGS) --faults 70 --per-round 14 $(if $(WITHOUT),--without $(WITHOUT))
+	$(CHAOS) --fast $(RECORDINGS) --faults 75 --per-round 15 $(if $(WITHOUT),--without $(WITHOUT))
 	$(CHAOS) --clips "$(DATA)/clips" --model "$(DATA)/models/yolox_nano_416x416.onnx" --cameras 3 \
 		--faults 24 --per-round 6 --without time-step$(if $(WITHOUT),$(comma)$(WITHOUT))
 

@@ -315,7 +315,8 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub faults: usize,
     /// Kinds to choose from, each as often as the others: kill, kill-two, stop, kill-broker, kill-database,
-    /// cut, delay, throttle, half-open, join, hand-over, plant, disk-full, time-step. All if not given.
+    /// cut, delay, throttle, half-open, join, hand-over, rolling-upgrade, plant, disk-full, time-step. All if
+    /// not given.
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     pub kinds: Vec<Kind>,
     /// Kinds to leave out.

@@ -228,7 +228,12 @@ impl<H: Handler> ConsumerLoop<H> {
             self.drain().await?;
         }
         metrics::gauge!(names::PARTITIONS, "stage" => self.stage).set(0.0);
-        self.consumer.close().await;
+        match ended {
+            // Whoever is stopped may not come back soon, and the others are there.
+            Ok(()) => self.consumer.leave().await,
+            // Whoever has failed is started again, and takes up what it had.
+            Err(_) => self.consumer.close().await,
+        }
         ended
     }
 

@@ -144,8 +144,13 @@ pub trait Consumer: Send {
     /// What a transaction needs to commit this consumer's offsets.
     fn group(&self) -> GroupHandle;
 
-    /// Leaves the group without further answers (a static member stays in it until its session ends).
+    /// Goes without further answers. A static member stays in the group until its session ends, so that it
+    /// finds its partitions again when it comes back before.
     async fn close(self: Box<Self>);
+
+    /// Goes without further answers, and gives its partitions to the others at once, also as a static member.
+    /// One that has all partitions stays as with [`Consumer::close`], since nobody would take them.
+    async fn leave(self: Box<Self>);
 }
 
 /// Opaque proof of group membership for [`Transactional::commit`].

@@ -314,6 +314,8 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn close(self: Box<Self>) {}
+
+    async fn leave(self: Box<Self>) {}
 }
 
 /// A consumer that goes away, in good order or not, frees its partitions at once.

@@ -17,8 +17,12 @@ pub enum Measure {
     StartToEvent,
     /// Longest time without a commit of one camera while `count` or `detect` is handed over.
     HandOverStall,
-    /// From SIGTERM of `sink`, with another instance there, to the next committed rows.
+    /// Longest time without rows of one partition while `sink` is handed over.
     HandOverRows,
+    /// Longest time without a commit of one camera while all stages are stopped and started, in turn.
+    UpgradeStall,
+    /// The same without rows of one partition.
+    UpgradeRows,
     /// From the start of a killed server, or the end of trouble, to the camera's next event or rows.
     AfterTrouble,
 }
@@ -30,7 +34,11 @@ impl Measure {
             Measure::KillToRows => "from SIGKILL of sink to the next rows of the same partition",
             Measure::StartToEvent => "from the start after a pause to the next event or rows",
             Measure::HandOverStall => "longest time without a commit at a hand-over, per camera",
-            Measure::HandOverRows => "from SIGTERM of sink to the next rows of the same partition",
+            Measure::HandOverRows => "longest time without rows at a hand-over, per partition",
+            Measure::UpgradeStall => {
+                "longest time without a commit in a rolling upgrade, per camera"
+            }
+            Measure::UpgradeRows => "longest time without rows in a rolling upgrade, per partition",
             Measure::AfterTrouble => "from the end of other trouble to the next event or rows",
         }
     }
@@ -39,7 +47,10 @@ impl Measure {
     fn asked_ms(self) -> Option<i64> {
         match self {
             Measure::KillToEvent | Measure::KillToRows => Some(8_000),
-            Measure::HandOverStall | Measure::HandOverRows => Some(2_000),
+            Measure::HandOverStall
+            | Measure::HandOverRows
+            | Measure::UpgradeStall
+            | Measure::UpgradeRows => Some(2_000),
             Measure::StartToEvent | Measure::AfterTrouble => None,
         }
     }

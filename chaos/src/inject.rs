@@ -11,28 +11,16 @@ use nix::sys::signal::Signal;
 use crate::ChaosError;
 use crate::feed::Feed;
 use crate::figures::{Figures, Measure};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Stored};
 use crate::plan::{Action, Fault, Link, Server, Stage, Trouble};
 use crate::plant::Planter;
 use crate::servers::Servers;
-use crate::watch::{Watch, now_ms};
+use crate::stalls::Stalls;
+use crate::watch::{Sightings, Watch, now_ms};
 
 /// Longest wait for a recovery. Far above what is measured: it is there to end a run that hangs.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(40);
-
-/// Topics on which `count` shows that it has committed: its state is written with every batch.
-const COMMITS: [Topic; 6] = [
-    Topic::Crossings,
-    Topic::Occupancy,
-    Topic::Visits,
-    Topic::Tracks,
-    Topic::Coverage,
-    Topic::CountState,
-];
-
-/// Positions in the database, by partition.
-type Stored = BTreeMap<TopicPartition, i64>;
 
 /// One round's pipeline and all that acts on it.
 pub struct Scene<'a> {
@@ -72,6 +60,7 @@ impl Scene<'_> {
             Action::Network { link, trouble, ms } => self.trouble(*link, *trouble, *ms).await,
             Action::Join { stage, ms, killed } => self.join(*stage, *ms, *killed).await,
             Action::HandOver { stage } => self.hand_over(*stage).await,
+            Action::RollingUpgrade { turns } => self.rolling_upgrade(*turns).await,
             Action::Plant { topic, planted } => {
                 let mut rng = Rng::with_seed(seed.wrapping_add(fault.number as u64));
                 let (bus, names) = (self.pipeline.bus.clone(), self.pipeline.names.clone());
@@ -159,37 +148,65 @@ impl Scene<'_> {
         self.after_trouble(&[stage]).await
     }
 
-    /// As in a rolling upgrade: another instance is there, the first one goes and comes back.
+    /// Another instance comes, the first one goes and comes back, the other one goes.
     async fn hand_over(&mut self, stage: Stage) -> Result<i64, ChaosError> {
+        let stalls = Stalls::start(&self.pipeline.pool, &self.pipeline.names);
         self.pipeline.start(stage, 2)?;
         self.pipeline.wait_joined(stage, 2).await?;
-        let stored = self.stored().await?;
-        let began_ms = now_ms();
         self.pipeline.stop(stage, 1).await?;
         self.pipeline.start(stage, 1)?;
-        let started_ms = now_ms();
-        let slowest = if stage == Stage::Sink {
-            let recovered = self.recovered(stage, began_ms, &stored).await?;
-            let took: Vec<i64> = recovered.iter().map(|at_ms| at_ms - began_ms).collect();
-            let slowest = took.iter().copied().max().unwrap_or(0);
-            self.figures.add(Measure::HandOverRows, took);
-            slowest
-        } else {
-            // Every camera commits again after the new process is there, whoever has it then.
-            self.recovered(stage, started_ms, &stored).await?;
-            let topics: &[Topic] =
-                if stage == Stage::Detect { &[Topic::Detections] } else { &COMMITS };
-            let stall_ms = {
-                let sightings = self.watch.sightings();
-                sightings.longest_stall_ms(topics, self.cameras, began_ms, now_ms())
-            };
-            self.figures.add(Measure::HandOverStall, [stall_ms]);
-            stall_ms
-        };
         self.pipeline.wait_joined(stage, 1).await?;
         self.pipeline.stop(stage, 2).await?;
-        self.after_trouble(&[stage]).await?;
-        Ok(slowest)
+        let measures = (Measure::HandOverStall, Measure::HandOverRows);
+        self.stood_still(stalls, &[stage], measures).await
+    }
+
+    /// Every stage is there twice; one process after the other goes and comes back.
+    async fn rolling_upgrade(&mut self, turns: u64) -> Result<i64, ChaosError> {
+        let stalls = Stalls::start(&self.pipeline.pool, &self.pipeline.names);
+        let stages = self.pipeline.grouped();
+        for stage in &stages {
+            self.pipeline.start(*stage, 2)?;
+            self.pipeline.wait_joined(*stage, 2).await?;
+        }
+        for _ in 0..turns {
+            for (instance, stage) in
+                [1, 2].into_iter().flat_map(|n| stages.iter().map(move |s| (n, *s)))
+            {
+                self.pipeline.stop(stage, instance).await?;
+                self.pipeline.start(stage, instance)?;
+                self.pipeline.wait_joined(stage, instance).await?;
+            }
+        }
+        for stage in &stages {
+            self.pipeline.stop(*stage, 2).await?;
+        }
+        let measures = (Measure::UpgradeStall, Measure::UpgradeRows);
+        self.stood_still(stalls, &stages, measures).await
+    }
+
+    /// Waits until everything moves, and notes how long each camera and partition stood still at `stages`.
+    /// Answers the longest.
+    async fn stood_still(
+        &mut self,
+        stalls: Stalls,
+        stages: &[Stage],
+        (of_cameras, of_rows): (Measure, Measure),
+    ) -> Result<i64, ChaosError> {
+        self.after_trouble(stages).await?;
+        let mut all_ms = Vec::new();
+        for stage in stages.iter().filter(|stage| **stage != Stage::Sink) {
+            let sightings = self.watch.sightings();
+            let of_stage_ms = stalls.of_stage(*stage, &sightings, &self.watched_of(&sightings));
+            all_ms.extend(of_stage_ms.iter().copied());
+            self.figures.add(of_cameras, of_stage_ms);
+        }
+        if stages.contains(&Stage::Sink) {
+            let rows_ms = stalls.of_rows(&self.watched_partitions()).await;
+            all_ms.extend(rows_ms.iter().copied());
+            self.figures.add(of_rows, rows_ms);
+        }
+        Ok(all_ms.into_iter().max().unwrap_or(0))
     }
 
     async fn fill_disk(&mut self, server: Server, ms: u64) -> Result<i64, ChaosError> {
@@ -205,9 +222,19 @@ impl Scene<'_> {
 
     /// Cameras whose records still come: all that are fed, and those whose clip has not ended.
     fn watched(&self) -> BTreeSet<String> {
-        let sightings = self.watch.sightings();
+        self.watched_of(&self.watch.sightings())
+    }
+
+    fn watched_of(&self, sightings: &Sightings) -> BTreeSet<String> {
         let over = |camera: &&String| self.feed.is_none() && sightings.ended().contains(*camera);
         self.cameras.iter().filter(|camera| !over(camera)).cloned().collect()
+    }
+
+    /// The partitions of detections that they are on.
+    fn watched_partitions(&self) -> BTreeSet<i32> {
+        let count = self.pipeline.partitions();
+        let partition = |key: &String| partitioner::partition(key.as_bytes(), count);
+        self.watched().iter().map(partition).collect()
     }
 
     /// Where the database is. One that has just come back may still have to put itself in order.
@@ -295,9 +322,7 @@ impl Scene<'_> {
         before: &Stored,
         moved: &mut BTreeMap<i32, i64>,
     ) -> (Vec<i64>, Option<String>) {
-        let count = self.pipeline.partitions();
-        let partition = |key: &String| partitioner::partition(key.as_bytes(), count);
-        let partitions: BTreeSet<i32> = self.watched().iter().map(partition).collect();
+        let partitions = self.watched_partitions();
         let name = self.pipeline.names.full(Topic::Detections);
         // A database that is away has nothing new.
         let now = self.pipeline.stored().await.unwrap_or_default();

@@ -21,6 +21,7 @@ pub mod recording;
 mod report;
 mod round;
 mod servers;
+mod stalls;
 pub mod walkers;
 pub mod watch;
 

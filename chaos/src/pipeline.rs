@@ -349,11 +349,14 @@ impl Pipeline {
     }
 
     /// How far the database is.
-    pub async fn stored(&self) -> Result<BTreeMap<TopicPartition, i64>, ChaosError> {
-        let query = "SELECT topic, partition, next_offset FROM stream_offsets";
-        let rows: Vec<(String, i32, i64)> = sqlx::query_as(query).fetch_all(&self.pool).await?;
-        let rows = rows.into_iter();
-        Ok(rows.map(|(topic, number, next)| (TopicPartition::new(topic, number), next)).collect())
+    pub async fn stored(&self) -> Result<Stored, ChaosError> {
+        stored(&self.pool).await
+    }
+
+    /// The stages that share their work among the members of a group, in the order of [`Setup::stages`].
+    pub fn grouped(&self) -> Vec<Stage> {
+        let in_group = |stage: &Stage| matches!(stage, Stage::Detect | Stage::Count | Stage::Sink);
+        self.setup.stages().iter().copied().filter(in_group).collect()
     }
 
     /// Whether the API answers a question that needs the database.
@@ -377,6 +380,17 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Positions in the database, by partition.
+pub type Stored = BTreeMap<TopicPartition, i64>;
+
+/// How far a database is.
+pub async fn stored(pool: &PgPool) -> Result<Stored, ChaosError> {
+    let query = "SELECT topic, partition, next_offset FROM stream_offsets";
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(query).fetch_all(pool).await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|(topic, number, next)| (TopicPartition::new(topic, number), next)).collect())
 }
 
 fn configuration(setup: &Setup, prefix: &str) -> Value {

@@ -151,10 +151,15 @@ pub enum Action {
         /// Whether it is killed instead of stopped.
         killed: bool,
     },
-    /// Two instances share the work; the first is stopped with SIGTERM and started again.
+    /// A second instance joins, the first is stopped with SIGTERM and started again, the second is stopped.
     HandOver {
         /// The stage.
         stage: Stage,
+    },
+    /// Two instances of each stage; one after the other is stopped with SIGTERM and started again.
+    RollingUpgrade {
+        /// How often each of them.
+        turns: u64,
     },
     /// A record that has no business on its topic.
     Plant {
@@ -214,6 +219,8 @@ pub enum Kind {
     Join,
     /// [`Action::HandOver`].
     HandOver,
+    /// [`Action::RollingUpgrade`].
+    RollingUpgrade,
     /// [`Action::Plant`].
     Plant,
     /// [`Action::DiskFull`].
@@ -224,7 +231,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every family.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Kill,
         Kind::KillTwo,
         Kind::Stop,
@@ -236,6 +243,7 @@ impl Kind {
         Kind::HalfOpen,
         Kind::Join,
         Kind::HandOver,
+        Kind::RollingUpgrade,
         Kind::Plant,
         Kind::DiskFull,
         Kind::TimeStep,
@@ -255,6 +263,7 @@ impl Kind {
             Kind::HalfOpen => "half-open",
             Kind::Join => "join",
             Kind::HandOver => "hand-over",
+            Kind::RollingUpgrade => "rolling-upgrade",
             Kind::Plant => "plant",
             Kind::DiskFull => "disk-full",
             Kind::TimeStep => "time-step",
@@ -373,6 +382,7 @@ fn action(kind: Kind, scope: &Scope, rng: &mut Rng) -> Action {
             Action::Join { stage: pick(rng, grouped), ms: rng.u64(0..4_000), killed: rng.bool() }
         }
         Kind::HandOver => Action::HandOver { stage: pick(rng, grouped) },
+        Kind::RollingUpgrade => Action::RollingUpgrade { turns: rng.u64(1..=2) },
         Kind::Plant => plant(scope, rng),
         Kind::DiskFull => Action::DiskFull {
             server: pick(rng, &[Server::Broker, Server::Database]),
@@ -458,6 +468,9 @@ impl fmt::Display for Action {
                 write!(f, "a second {} joins, {how} after {ms} ms", stage.name())
             }
             Action::HandOver { stage } => write!(f, "hand over {}", stage.name()),
+            Action::RollingUpgrade { turns } => {
+                write!(f, "stop and start both instances of each stage, {turns} times")
+            }
             Action::Plant { topic, planted } => {
                 let what = match planted {
                     Planted::Corrupt => "random bytes",

@@ -49,31 +49,52 @@ impl Sightings {
         self.seen[from..].iter().find(of_camera).map(|seen| seen.seen_ms)
     }
 
-    /// The longest time without a visible record on `topics` of one and the same camera, in milliseconds, of
-    /// those times that were over between `from_ms` and `until_ms`. Only cameras in `cameras` matter.
-    pub fn longest_stall_ms(
+    /// For each of `cameras`, the longest time without a visible record on `topics`, in milliseconds, of those
+    /// times that were over between `from_ms` and `until_ms`.
+    pub fn stalls_ms(
         &self,
         topics: &[Topic],
         cameras: &BTreeSet<String>,
         from_ms: i64,
         until_ms: i64,
-    ) -> i64 {
-        let mut last: BTreeMap<&str, i64> =
-            cameras.iter().map(|camera| (camera.as_str(), from_ms)).collect();
-        let mut longest = 0;
-        for seen in self.seen.iter().filter(|seen| topics.contains(&seen.topic)) {
-            let Some(last_ms) = last.get_mut(seen.camera.as_str()) else { continue };
-            if (from_ms..=until_ms).contains(&seen.seen_ms) {
-                longest = longest.max(seen.seen_ms - *last_ms);
-                *last_ms = seen.seen_ms;
+    ) -> BTreeMap<String, i64> {
+        let mut stalls: BTreeMap<&str, Stall> =
+            cameras.iter().map(|camera| (camera.as_str(), Stall::since(from_ms))).collect();
+        let during = |seen: &&Seen| {
+            topics.contains(&seen.topic) && (from_ms..=until_ms).contains(&seen.seen_ms)
+        };
+        for seen in self.seen.iter().filter(during) {
+            if let Some(stall) = stalls.get_mut(seen.camera.as_str()) {
+                stall.moved(seen.seen_ms);
             }
         }
-        longest
+        stalls.into_iter().map(|(camera, stall)| (camera.to_owned(), stall.longest_ms)).collect()
     }
 
     /// Cameras whose stream has ended and not begun anew, as the detections say.
     pub fn ended(&self) -> &BTreeSet<String> {
         &self.ended
+    }
+}
+
+/// The longest time in which something stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    moved_ms: i64,
+    /// In milliseconds.
+    pub longest_ms: i64,
+}
+
+impl Stall {
+    /// Nothing has moved since `from_ms`.
+    pub fn since(from_ms: i64) -> Self {
+        Self { moved_ms: from_ms, longest_ms: 0 }
+    }
+
+    /// It has moved at `at_ms`.
+    pub fn moved(&mut self, at_ms: i64) {
+        self.longest_ms = self.longest_ms.max(at_ms - self.moved_ms);
+        self.moved_ms = at_ms;
     }
 }
 
@@ -206,7 +227,11 @@ mod tests {
             (Crossings, "a", 0, 900),
         ]);
         let cameras = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
-        assert_eq!(all.longest_stall_ms(&[Crossings], &cameras, 0, 500), 130);
-        assert_eq!(all.longest_stall_ms(&[Crossings], &cameras, 0, 1000), 800);
+        let stalls = |until_ms| {
+            let of_all = all.stalls_ms(&[Crossings], &cameras, 0, until_ms);
+            of_all.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(stalls(500), [100, 130]);
+        assert_eq!(stalls(1000), [800, 130]);
     }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::harness::{Stage, headcount};
 
 /// Faults that any machine can inject: filling a disk needs a file system of our own.
-const KINDS: &str =
-    "kill,kill-two,stop,kill-broker,kill-database,cut,half-open,join,hand-over,plant,time-step";
+const KINDS: &str = "kill,kill-two,stop,kill-broker,kill-database,cut,half-open,join,hand-over,\
+                     rolling-upgrade,plant,time-step";
 const FAULTS: usize = 14;
 /// Far above what a run takes, so that one which hangs ends.
 const PATIENCE: Duration = Duration::from_secs(600);

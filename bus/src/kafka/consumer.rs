@@ -14,6 +14,7 @@ use rdkafka::consumer::{
 };
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
 
@@ -24,6 +25,9 @@ use crate::{BusError, Consumer, ConsumerEvent, GroupHandle, Subscription};
 /// Longest wait for the loop to restore or to drain before a rebalance goes on without it. Less
 /// than `max.poll.interval.ms`, or the broker would expel the consumer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest wait, once nothing more is polled for, until the group knows that a member leaves it.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Events for the loop.
 #[derive(Default)]
@@ -237,6 +241,7 @@ pub(super) struct KafkaConsumer {
     buffer: Arc<Buffer>,
     closing: Arc<AtomicBool>,
     poller: Option<thread::JoinHandle<()>>,
+    subscription: Subscription,
 }
 
 impl KafkaConsumer {
@@ -253,7 +258,7 @@ impl KafkaConsumer {
             .set("isolation.level", "read_committed")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", config.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (config.session_timeout_ms / 6).max(100).to_string())
+            .set("heartbeat.interval.ms", heartbeat_ms(config).to_string())
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", (config.prefetch_bytes / 1024).max(1024).to_string())
             .set("fetch.message.max.bytes", (config.prefetch_bytes / 4).max(1 << 20).to_string())
@@ -282,7 +287,8 @@ impl KafkaConsumer {
                 .spawn(poll)
                 .map_err(|error| BusError::Other(error.to_string()))?
         };
-        Ok(Self { consumer, buffer, closing, poller: Some(poller) })
+        let subscription = subscription.clone();
+        Ok(Self { consumer, buffer, closing, poller: Some(poller), subscription })
     }
 }
 
@@ -290,6 +296,64 @@ impl KafkaConsumer {
     fn member(&self) -> GroupMember {
         GroupMember { consumer: self.consumer.clone(), buffer: self.buffer.clone() }
     }
+
+    async fn end(mut self: Box<Self>, leaves: bool) {
+        self.closing.store(true, Ordering::Release);
+        let poller = self.poller.take();
+        // The last one to drop the client waits for the broker.
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Some(poller) = poller {
+                let _ = poller.join();
+            }
+            if leaves && let Err(error) = self.hand_over() {
+                tracing::warn!(%error, "the group notices only when the session ends that this member has gone");
+            }
+            drop(self);
+        });
+        if closed.await.is_err() {
+            tracing::error!("closing a consumer failed");
+        }
+    }
+
+    /// Leaves the group if it has other members with partitions. A static member that is merely closed stays
+    /// in it (KIP-345); one that unsubscribes before does not.
+    fn hand_over(&self) -> Result<(), KafkaError> {
+        let Some(instance) = &self.subscription.instance else { return Ok(()) };
+        let patience = || Timeout::After(LEAVE_PATIENCE);
+        let held = self.consumer.assignment()?.count();
+        let mut all = 0;
+        for topic in &self.subscription.topics {
+            let found = self.consumer.fetch_metadata(Some(topic), patience())?;
+            all += found.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+        }
+        if held == all {
+            return Ok(());
+        }
+        self.consumer.unsubscribe();
+        // The broker calls a static member after its name.
+        let ours = format!("{instance}-");
+        let deadline = Instant::now() + LEAVE_PATIENCE;
+        while Instant::now() < deadline {
+            self.consumer.poll(Duration::from_millis(5));
+            let group = &self.subscription.group;
+            let groups = self.consumer.fetch_group_list(Some(group), patience())?;
+            let mut members = groups.groups().iter().flat_map(|group| group.members());
+            if !members.any(|member| member.id().starts_with(&ours)) {
+                return Ok(());
+            }
+        }
+        tracing::warn!(
+            instance,
+            "the group notices only when the session ends that this member has gone"
+        );
+        Ok(())
+    }
+}
+
+/// A member hears of a rebalance when it sends a sign of life, and a partition that moves waits for that:
+/// so more often than the session asks for.
+fn heartbeat_ms(config: &KafkaConfig) -> u32 {
+    (config.session_timeout_ms / 20).clamp(100, 1_000)
 }
 
 /// Polls until closed. Never stops: a consumer that does not poll is expelled from its group.
@@ -360,19 +424,12 @@ impl Consumer for KafkaConsumer {
         GroupHandle::Kafka(self.member())
     }
 
-    async fn close(mut self: Box<Self>) {
-        self.closing.store(true, Ordering::Release);
-        let poller = self.poller.take();
-        // The last one to drop the client leaves the group, which waits for the broker.
-        let closed = tokio::task::spawn_blocking(move || {
-            if let Some(poller) = poller {
-                let _ = poller.join();
-            }
-            drop(self);
-        });
-        if closed.await.is_err() {
-            tracing::error!("closing a consumer failed");
-        }
+    async fn close(self: Box<Self>) {
+        self.end(false).await;
+    }
+
+    async fn leave(self: Box<Self>) {
+        self.end(true).await;
     }
 }
 

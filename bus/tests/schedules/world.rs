@@ -265,6 +265,10 @@ impl Consumer for FaultyConsumer {
     async fn close(self: Box<Self>) {
         self.consumer.close().await;
     }
+
+    async fn leave(self: Box<Self>) {
+        self.consumer.leave().await;
+    }
 }
 
 struct FaultyProducer {

@@ -28,11 +28,16 @@ async fn memory() -> Arc<dyn Bus> {
 }
 
 async fn kafka() -> Arc<dyn Bus> {
+    kafka_with(|_| {}).await
+}
+
+async fn kafka_with(change: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Bus> {
     let kafka = tokio::task::spawn_blocking(headcount_services::Kafka::shared)
         .await
         .expect("joins")
         .expect("a broker starts");
-    let config = KafkaConfig { brokers: kafka.bootstrap(), ..KafkaConfig::default() };
+    let mut config = KafkaConfig { brokers: kafka.bootstrap(), ..KafkaConfig::default() };
+    change(&mut config);
     Arc::new(KafkaBus::connect(config, Duration::from_secs(20)).await.expect("connects"))
 }
 

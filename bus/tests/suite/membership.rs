@@ -11,7 +11,9 @@ use headcount_bus::{
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::{KEEP, PATIENCE, all, kafka, member, next_record, out, text, topic, unique};
+use crate::{
+    KEEP, PATIENCE, all, kafka, kafka_with, member, next_record, out, text, topic, unique,
+};
 
 /// A member that was expelled (a zombie) can commit nothing and is told that it has lost its work.
 #[tokio::test]
@@ -45,15 +47,15 @@ struct Holdings {
     changes: usize,
 }
 
-/// A member that holds what it is given until `stop`.
+/// Holds what it is given until `stop`.
 async fn hold(
     mut consumer: Box<dyn Consumer>,
     holdings: Arc<Mutex<Holdings>>,
     stop: CancellationToken,
-) {
+) -> Box<dyn Consumer> {
     loop {
         let event = tokio::select! {
-            () = stop.cancelled() => return consumer.close().await,
+            () = stop.cancelled() => return consumer,
             event = consumer.next() => event.expect("an event"),
         };
         let mut holdings = holdings.lock().expect("not poisoned");
@@ -73,45 +75,94 @@ async fn hold(
     }
 }
 
+/// A named member at work.
+struct Held {
+    holdings: Arc<Mutex<Holdings>>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Box<dyn Consumer>>,
+}
+
+impl Held {
+    async fn start(bus: &dyn Bus, group: &str, topic: &str, instance: &str) -> Self {
+        let subscription =
+            Subscription { instance: Some(instance.to_owned()), ..member(group, topic) };
+        let consumer = bus.subscribe(&subscription).await.expect("joins");
+        let (holdings, stop) = (Arc::<Mutex<Holdings>>::default(), CancellationToken::new());
+        let task = tokio::spawn(hold(consumer, holdings.clone(), stop.clone()));
+        Self { holdings, stop, task }
+    }
+
+    fn owned(&self) -> BTreeSet<TopicPartition> {
+        self.holdings.lock().expect("not poisoned").owned.clone()
+    }
+
+    fn changes(&self) -> usize {
+        self.holdings.lock().expect("not poisoned").changes
+    }
+
+    async fn until_it_owns(&self, partitions: usize) {
+        let owns = async {
+            while self.owned().len() != partitions {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, owns).await.expect("its partitions in time");
+    }
+
+    async fn stop(self) -> Box<dyn Consumer> {
+        self.stop.cancel();
+        self.task.await.expect("ends")
+    }
+}
+
 /// A named member that goes and comes back within the session timeout has what it had, and nobody else
 /// notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_within_the_session_timeout_moves_nothing() {
     let bus = kafka().await;
     let (topic, group) = (topic(&*bus, 4, KEEP).await, unique("group"));
-    let start = async |instance: &str| {
-        let subscription =
-            Subscription { instance: Some(instance.to_owned()), ..member(&group, &topic) };
-        let consumer = bus.subscribe(&subscription).await.expect("joins");
-        let (holdings, stop) = (Arc::<Mutex<Holdings>>::default(), CancellationToken::new());
-        let task = tokio::spawn(hold(consumer, holdings.clone(), stop.clone()));
-        (holdings, stop, task)
-    };
-    let owned = |of: &Arc<Mutex<Holdings>>| of.lock().expect("not poisoned").owned.clone();
-    let until_two = async |of: &Arc<Mutex<Holdings>>| {
-        let two = async {
-            while owned(of).len() != 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, two).await.expect("two partitions in time");
-    };
-    let (first, stop_first, first_task) = start("first").await;
-    let (second, stop_second, second_task) = start("second").await;
-    until_two(&second).await;
-    until_two(&first).await;
-    let (before, changes) = (owned(&first), second.lock().expect("not poisoned").changes);
+    let start = async |instance: &str| Held::start(&*bus, &group, &topic, instance).await;
+    let first = start("first").await;
+    let second = start("second").await;
+    second.until_it_owns(2).await;
+    first.until_it_owns(2).await;
+    let (before, changes) = (first.owned(), second.changes());
 
-    stop_first.cancel();
-    first_task.await.expect("closes");
-    let (again, stop_again, again_task) = start("first").await;
-    until_two(&again).await;
-    assert_eq!(owned(&again), before);
-    assert_eq!(second.lock().expect("not poisoned").changes, changes);
-    stop_again.cancel();
-    stop_second.cancel();
-    again_task.await.expect("closes");
-    second_task.await.expect("closes");
+    first.stop().await.close().await;
+    let again = start("first").await;
+    again.until_it_owns(2).await;
+    assert_eq!(again.owned(), before);
+    assert_eq!(second.changes(), changes);
+    again.stop().await.close().await;
+    second.stop().await.close().await;
+}
+
+/// A named member that leaves gives the others what it had, long before its session would end, and takes part
+/// again when it comes back. The last one stays in the group, so that it finds everything when it comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_hands_over_at_once() {
+    // Longer than anybody here waits.
+    let bus = kafka_with(|config| config.session_timeout_ms = 300_000).await;
+    let (topic, group) = (topic(&*bus, 4, KEEP).await, unique("group"));
+    let start = async |instance: &str| Held::start(&*bus, &group, &topic, instance).await;
+    let first = start("first").await;
+    let second = start("second").await;
+    second.until_it_owns(2).await;
+    first.until_it_owns(2).await;
+
+    first.stop().await.leave().await;
+    second.until_it_owns(4).await;
+    let again = start("first").await;
+    again.until_it_owns(2).await;
+    second.until_it_owns(2).await;
+    second.stop().await.leave().await;
+    again.until_it_owns(4).await;
+
+    again.stop().await.leave().await;
+    let last = start("first").await;
+    last.until_it_owns(4).await;
+    assert_eq!(last.changes(), 1);
+    last.stop().await.close().await;
 }
 
 /// Whoever takes a member's name fences it: what it was about to write and to commit is void.
