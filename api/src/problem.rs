@@ -3,10 +3,13 @@
 //! A handler returns a [`Problem`]; [`crate::exchange`] renders it, because only there the
 //! request's id and path are known. What went wrong inside is logged here and never returned.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::errors::catalogue::Catalogue;
 use crate::formats::Format;
@@ -278,7 +281,7 @@ impl Code {
 }
 
 /// Where in the request something is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// The name of a query parameter.
@@ -290,14 +293,45 @@ pub enum Place {
 }
 
 /// One thing that is wrong with the request, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// What is wrong, as a sentence without its full stop.
-    #[schema(example = "`0` is not a number from 1 to 1000")]
     pub message: String,
+}
+
+/// One thing that is wrong with the request, and where: one of `parameter`, `header` and `pointer`.
+// As a plain object: generators of clients stumble over an object made of a choice and a member.
+#[derive(ToSchema)]
+#[schema(as = Fault)]
+#[allow(dead_code, reason = "describes a `Fault` in the document")]
+struct FaultShape {
+    /// The name of a query parameter.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    /// The name of a header.
+    #[schema(nullable = false)]
+    header: Option<String>,
+    /// A place in the body, as a JSON pointer (RFC 6901); empty for the body as a whole.
+    #[schema(nullable = false)]
+    pointer: Option<String>,
+    /// What is wrong, as a sentence without its full stop.
+    #[schema(example = "`0` is not a number from 1 to 1000")]
+    message: String,
+}
+
+impl PartialSchema for Fault {
+    fn schema() -> RefOr<Schema> {
+        FaultShape::schema()
+    }
+}
+
+impl ToSchema for Fault {
+    fn name() -> Cow<'static, str> {
+        FaultShape::name()
+    }
 }
 
 /// Why a request was not answered.

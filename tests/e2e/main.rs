@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod client;
 mod clips;
 mod compose;
 mod control;
