@@ -154,6 +154,15 @@ impl State {
             && self.sites.iter().all(SiteCounter::is_sound)
             && self.coverage.is_sound(&TIMES_US)
     }
+
+    /// Counts the people of each zone anew. Their number follows from the visits, so bytes that disagree are
+    /// garbled or of a program that forgot it when a clock was set back. At the end of an epoch the
+    /// last number stays after the visits have ended.
+    pub(crate) fn recount_zones(&mut self) {
+        if !self.ended {
+            self.zones.iter_mut().for_each(|zone| zone.count = zone.visitors());
+        }
+    }
 }
 
 /// All state of one camera.
@@ -330,6 +339,7 @@ impl CameraCounter {
                 return UpdateOutcome::of(UpdateKind::BadTime);
             }
             self.finish_tracks(out);
+            self.begin_occupancy();
             outcome.clock_set_back = true;
         }
         outcome.resized = self.resize(set);
@@ -387,8 +397,15 @@ impl CameraCounter {
         state.ended = false;
         state.now_us = None;
         state.lines.iter_mut().for_each(LineCounter::reset);
-        state.zones.iter_mut().for_each(ZoneCounter::reset);
+        self.begin_occupancy();
         self.tracker.next_track = 1;
+    }
+
+    /// Nobody is in any zone, and no occupancy was written yet: whoever was there has been given up,
+    /// and records of a time that is still to come would set the pace of the next ones.
+    fn begin_occupancy(&mut self) {
+        self.state.zones.iter_mut().for_each(ZoneCounter::reset);
+        self.state.sites.iter_mut().for_each(|site| site.written_us = None);
     }
 
     /// Decides everything that waits, closes all tracks and visits and writes the last occupancy.

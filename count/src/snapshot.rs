@@ -189,6 +189,7 @@ impl CameraCounter {
         if !snapshot.state.is_sound() {
             return Err(damaged("times, sizes or counts that cannot be"));
         }
+        snapshot.state.recount_zones();
         let ordered = snapshot.tracks.is_sorted_by(|a, b| a.id < b.id)
             && snapshot.tracks.last().is_none_or(|last| last.id < snapshot.next_track)
             && snapshot.next_track < 1 << 60;
@@ -203,5 +204,68 @@ impl CameraCounter {
         tracker.tracks = snapshot.tracks;
         tracker.tracks.iter_mut().for_each(Track::expect_box);
         Ok(Self::assemble(snapshot.state, tracker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headcount_schemas::camera::{Point, Zone};
+    use headcount_schemas::events::{BoundingBox, DetectionSet, FrameKind};
+    use headcount_schemas::{CameraConfig, CameraKey};
+
+    use super::*;
+    use crate::counter::CountEvent;
+
+    /// Somebody who stands in the middle of the picture for `seconds`, or nobody.
+    fn pictures(from: i64, seconds: i64, somebody: bool) -> impl Iterator<Item = DetectionSet> {
+        let person = BoundingBox { x1: 45.0, y1: 30.0, x2: 55.0, y2: 60.0, score: 0.9, class: 0 };
+        (from * 10..(from + seconds) * 10).map(move |index| DetectionSet {
+            tenant: "t".to_owned(),
+            camera: "c".to_owned(),
+            epoch: 0,
+            sequence: index,
+            kind: FrameKind::Picture,
+            capture_us: index * 100_000,
+            width: 100,
+            height: 100,
+            config_version: 1,
+            model: "m".to_owned(),
+            inference_us: 0,
+            boxes: if somebody { vec![person] } else { Vec::new() },
+        })
+    }
+
+    /// A garbled number of people in a zone must not outlive the bytes: whoever leaves would make it
+    /// negative.
+    #[test]
+    fn the_people_of_a_zone_are_counted_anew() {
+        let key = CameraKey { tenant: "t".to_owned(), camera: "c".to_owned() };
+        let mut config = CameraConfig::new(key, "c");
+        let corners = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)];
+        config.zones = vec![Zone::new("room", corners.map(|(x, y)| Point { x, y }).to_vec())];
+        let settings = TrackerSettings::default();
+        let mut counter = CameraCounter::new(&config, settings);
+        let mut out = Vec::new();
+        for set in pictures(0, 5, true) {
+            counter.update(&set, &mut out);
+        }
+        assert_eq!(counter.zone_counts().collect::<Vec<_>>(), [("room", 1)]);
+        for garbled in [0, 7] {
+            counter.state.zones[0].count = garbled;
+            let bytes = counter.snapshot();
+            let restored = CameraCounter::restore(SNAPSHOT_FORMAT, &bytes, settings);
+            let mut restored = restored.expect("only the number is wrong");
+            assert_eq!(restored.zone_counts().collect::<Vec<_>>(), [("room", 1)]);
+            let mut out = Vec::new();
+            for set in pictures(5, 30, false) {
+                restored.update(&set, &mut out);
+            }
+            let counts = out.iter().filter_map(|event| match event {
+                CountEvent::Occupancy(occupancy) => Some(occupancy.count),
+                _ => None,
+            });
+            assert_eq!(counts.min_by_key(|count| *count), Some(0));
+            assert_eq!(restored.zone_counts().collect::<Vec<_>>(), [("room", 0)]);
+        }
     }
 }

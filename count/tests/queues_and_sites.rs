@@ -148,3 +148,31 @@ fn a_site_outlives_its_streams() {
     let last = occupancies(&events, OccupancyScope::Site).last().map(|occupancy| occupancy.count);
     assert_eq!(last, Some(2));
 }
+
+/// A clock that is set back ends all visits. Who is still there comes in again and is counted once, and records
+/// of a time that is yet to come do not make every picture write another.
+#[test]
+fn a_clock_that_is_set_back_empties_the_zones() {
+    let mut config = config();
+    config.sites.push(Site {
+        name: "hall".to_owned(),
+        lines: vec!["middle".to_owned()],
+        reversed_lines: Vec::new(),
+        reset_at: Vec::new(),
+    });
+    let stands = |i: i64| {
+        let at_us = START_US + i * SECOND / 10 - if i < 100 { 0 } else { 600 * SECOND };
+        let boxes = if i < 200 { vec![person(850.0, 450.0, 150.0, 0.9)] } else { Vec::new() };
+        set(i, at_us, boxes)
+    };
+    let sets: Vec<_> = (0..400).map(stands).collect();
+    let mut counter = counter_of(&config);
+    run(&mut counter, &sets[..100]);
+    let events = run(&mut counter, &sets[100..]);
+    let zones = occupancies(&events, OccupancyScope::Zone);
+    let counts: Vec<i32> = zones.iter().map(|occupancy| occupancy.count).collect();
+    assert_eq!(counts.iter().max(), Some(&1), "{counts:?}");
+    assert_eq!(counts.last(), Some(&0), "{counts:?}");
+    let sites = occupancies(&events, OccupancyScope::Site);
+    assert!(zones.len() < 12 && sites.len() < 12, "{} and {}", zones.len(), sites.len());
+}
