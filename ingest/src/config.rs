@@ -1,5 +1,6 @@
 //! What an operator can set for `ingest`.
 
+use headcount_schemas::camera::AddressPolicy;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the stage.
@@ -26,6 +27,9 @@ pub struct IngestConfig {
     pub stall_ms: u32,
     /// A running camera's health is told this often, in milliseconds.
     pub heartbeat_ms: u32,
+    /// Which addresses a camera's URL may lead to: the section `sources` of the configuration.
+    #[serde(skip)]
+    pub addresses: AddressPolicy,
     /// End when every file has been read to its end.
     pub exit_when_done: bool,
 }
@@ -42,6 +46,7 @@ impl Default for IngestConfig {
             url_timeout_ms: 10_000,
             stall_ms: 5_000,
             heartbeat_ms: 10_000,
+            addresses: AddressPolicy::default(),
             exit_when_done: false,
         }
     }

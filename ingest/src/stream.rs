@@ -107,6 +107,7 @@ impl Stream {
     async fn open(&self, last: Option<LastFrame>) -> Result<Opening, SourceError> {
         let camera = self.camera.clone();
         let settings = OpenSettings {
+            addresses: self.config.addresses.clone(),
             folder_fps: self.config.folder_fps,
             open_timeout_ms: self.config.url_timeout_ms as i32,
             read_timeout_ms: self.config.url_timeout_ms as i32,

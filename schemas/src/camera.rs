@@ -3,12 +3,14 @@
 //! Coordinates are relative to the frame (0 to 1, origin top left, y down), so that geometry
 //! survives a change of resolution.
 
+mod address;
 mod rules;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::CameraKey;
 
+pub use address::{AddressPolicy, AddressRefused, Unresolved};
 pub use rules::{MAX_CORNERS, MAX_SHAPES, Problem, parse_time_of_day_us};
 
 /// A position, relative to the frame.

@@ -9,6 +9,7 @@
 //! * [`migrations`] is the database schema, a contract like the others.
 
 pub mod camera;
+pub mod changes;
 pub mod codec;
 pub mod events;
 pub mod ids;

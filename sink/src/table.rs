@@ -16,6 +16,12 @@ pub(crate) trait Columns: Sync {
     /// Which record each row is from.
     fn origins(&self) -> &[usize];
 
+    /// Tenant of each row.
+    fn tenants(&self) -> &[String];
+
+    /// Camera of each row.
+    fn cameras(&self) -> &[String];
+
     /// Writes some of the rows with one statement. Returns how many rows changed.
     fn write(
         &self,
@@ -71,6 +77,14 @@ macro_rules! columns {
 
             fn origins(&self) -> &[usize] {
                 &self.origin
+            }
+
+            fn tenants(&self) -> &[String] {
+                &self.tenant_id
+            }
+
+            fn cameras(&self) -> &[String] {
+                &self.camera_id
             }
 
             async fn write(

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use headcount_bus::{Offsets, TopicPartition};
+use headcount_schemas::changes::{self, Change};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::batch::{Batch, Rejection, RemovedCameras};
@@ -173,7 +174,10 @@ impl Writer {
             return Ok(Staged { transaction: None, written });
         }
         match insert(&mut transaction, batch).await {
-            Ok(written) => Ok(Staged { transaction: Some(transaction), written }),
+            Ok(written) => {
+                announce(&mut transaction, batch).await?;
+                Ok(Staged { transaction: Some(transaction), written })
+            }
             Err(error) if fault_of(&error) == Fault::Row => {
                 transaction.rollback().await?;
                 let mut connection = self.pool.acquire().await?;
@@ -320,6 +324,23 @@ async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<Written,
     for_each_table!(batch, table => insert_table(connection, table, &mut written).await?);
     remove_cameras(connection, &batch.removed_cameras).await?;
     Ok(written)
+}
+
+/// Tells those who keep answers whose rows change with this transaction.
+async fn announce(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    let mut changes = BTreeSet::new();
+    for_each_table!(batch, table => note_changes(table, &mut changes));
+    sqlx::query("SELECT pg_notify($1, payload) FROM UNNEST($2::text[]) AS payload")
+        .bind(changes::CHANNEL)
+        .bind(changes.iter().map(Change::to_string).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn note_changes<'a, T: Columns>(table: &'a T, changes: &mut BTreeSet<Change<'a>>) {
+    let cameras = table.tenants().iter().zip(table.cameras());
+    changes.extend(cameras.map(|(tenant, camera)| Change { tenant, camera, table: T::TABLE }));
 }
 
 async fn insert_table<T: Columns>(

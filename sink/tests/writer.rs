@@ -271,6 +271,22 @@ async fn every_kind_of_record_arrives_whole_and_once(#[case] extension: Extensio
     }
 }
 
+#[tokio::test]
+async fn who_listens_hears_whose_rows_changed_once_they_can_be_seen() {
+    let pool = database("told", Extension::AsFound).await.unwrap();
+    let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await.unwrap();
+    listener.listen(headcount_schemas::changes::CHANNEL).await.unwrap();
+    let writer = Writer::new(pool.clone());
+    writer.write(&batch(&crossings(0..5)), &Offsets::new(), &at(5)).await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(60), listener.recv()).await.unwrap();
+    assert_eq!(heard.unwrap().payload(), "t/c/counting_events");
+    assert_eq!(number(&pool, "SELECT count(*) FROM counting_events").await, 5);
+    // Five rows are one word: the next one is about the next batch.
+    writer.write(&batch(&[Row::Camera(Box::new(camera()))]), &at(5), &at(6)).await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(60), listener.recv()).await.unwrap();
+    assert_eq!(heard.unwrap().payload(), "t/c/camera_configurations");
+}
+
 #[rstest]
 #[case(Extension::AsFound)]
 #[case(Extension::CreateIfAvailable)]

@@ -4,9 +4,10 @@ mod folder;
 mod timing;
 mod video;
 
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
-use headcount_schemas::camera;
+use headcount_schemas::camera::{self, AddressPolicy, AddressRefused};
 use url::Url;
 
 use crate::picture::Picture;
@@ -17,6 +18,8 @@ pub use video::VideoSource;
 /// How sources are opened, apart from what a camera's configuration says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenSettings {
+    /// Which addresses a URL may lead to.
+    pub addresses: AddressPolicy,
     /// Pictures a second of a folder of pictures, which carries no times of its own.
     pub folder_fps: f64,
     /// Patience while a URL is opened.
@@ -26,8 +29,14 @@ pub struct OpenSettings {
 }
 
 impl Default for OpenSettings {
+    /// Any address: who calls without settings names the source himself.
     fn default() -> Self {
-        Self { folder_fps: 10.0, open_timeout_ms: 10_000, read_timeout_ms: 10_000 }
+        Self {
+            addresses: AddressPolicy::anything(),
+            folder_fps: 10.0,
+            open_timeout_ms: 10_000,
+            read_timeout_ms: 10_000,
+        }
     }
 }
 
@@ -120,6 +129,14 @@ pub enum SourceError {
         url: String,
         /// How long it was tried at most, in seconds.
         patience_s: i32,
+    },
+    /// The URL leads where no pictures may be fetched from.
+    #[error("{url}: {refused}; `sources` in the configuration says what is allowed")]
+    Refused {
+        /// The URL without its password.
+        url: String,
+        /// The address and why.
+        refused: AddressRefused,
     },
     /// No camera of that number is attached, or it is in use.
     #[error("camera device {0}: not attached, in use, or not a camera")]
@@ -224,9 +241,24 @@ pub fn open_with(
     Ok(match Kind::of(&source.url) {
         Kind::Folder(path) => Box::new(FolderSource::open(&path, settings.folder_fps)?),
         Kind::File(path) => Box::new(VideoSource::open_file(&path)?),
-        Kind::Url(url) => Box::new(VideoSource::open_url(&url, settings)?),
+        Kind::Url(url) => {
+            check_address(&url, &settings.addresses)?;
+            Box::new(VideoSource::open_url(&url, settings)?)
+        }
         Kind::Device(number) => Box::new(VideoSource::open_device(number)?),
     })
+}
+
+/// Refuses a URL that leads where `policy` does not allow, by every address of its host. Blocks while a name
+/// is resolved. A name that nobody knows passes: opening it says so.
+fn check_address(url: &Url, policy: &AddressPolicy) -> Result<(), SourceError> {
+    let refused = |refused| SourceError::Refused { url: public_url(url), refused };
+    let Some(host) = policy.check_url(url).map_err(refused)? else { return Ok(()) };
+    let addresses = (host.name.as_str(), host.port).to_socket_addrs().into_iter().flatten();
+    addresses
+        .map(|address| address.ip())
+        .try_for_each(|address| policy.check(address))
+        .map_err(refused)
 }
 
 /// A URL fit for messages and logs: without user name and password, and without its query,
@@ -283,6 +315,17 @@ mod tests {
             panic!("not a URL");
         };
         assert_eq!(public_url(&url), "rtsp://10.0.0.7:554/stream1?...");
+    }
+
+    #[rstest::rstest]
+    #[case("rtsp://admin:secret@127.0.0.1:1/main")]
+    #[case("http://localhost:1/live.m3u8")]
+    #[case("http://169.254.169.254/latest/meta-data")]
+    fn what_the_policy_refuses_is_not_connected_to(#[case] url: &str) {
+        let settings = OpenSettings { addresses: AddressPolicy::default(), ..Default::default() };
+        let error = open_with(&camera::Source::new(url), &settings).err().expect("an error");
+        assert!(matches!(error, SourceError::Refused { .. }), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]
