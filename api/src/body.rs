@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::endpoints::Endpoint;
 use crate::problem::{Code, Fault, Place, Problem};
 use crate::state::ApiState;
+use crate::validation::addresses;
 
 /// A body that was read into a `T`.
 #[derive(Debug, Clone)]
@@ -21,17 +22,38 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
         require_json(request.headers())?;
         let endpoint = request.extensions().get::<&'static Endpoint>().copied();
         let bytes = read(request, state).await?;
-        let value = parse(&bytes)?;
+        let mut value = parse(&bytes)?;
         if let Some(endpoint) = endpoint {
-            check(endpoint, &value)?;
+            check(endpoint, &mut value, state).await?;
         }
         typed(value).map(Self)
     }
 }
 
 /// The one place where a body meets its endpoint's schema, before anything else looks at it.
-fn check(_endpoint: &Endpoint, _value: &Value) -> Result<(), Problem> {
-    Ok(())
+///
+/// What is wrong with it is told all at once; what the rules may mend is mended.
+async fn check(endpoint: &Endpoint, value: &mut Value, state: &ApiState) -> Result<(), Problem> {
+    let in_force = state.gateway.in_force();
+    let Some(schema) = in_force.of(endpoint).and_then(|settings| settings.body.as_ref()) else {
+        return Ok(());
+    };
+    let mut faults = schema.check(&in_force.rules, value);
+    for field in schema.addresses() {
+        let pointer = format!("/{field}");
+        let told = faults.iter().any(|(at, _)| *at == pointer);
+        let Some(url) = value.get(field).and_then(Value::as_str).filter(|_| !told) else {
+            continue;
+        };
+        if let Some(message) = addresses::problem(url, &state.config.gateway.addresses).await {
+            faults.push((pointer, message));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let fault = |(pointer, message)| Fault { place: Place::Pointer(pointer), message };
+    Err(Problem::invalid(faults.into_iter().map(fault).collect()))
 }
 
 /// All bytes of a body.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use headcount_schemas::TopicNames;
 
 use crate::auth::AuthConfig;
+use crate::gateway::GatewayConfig;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct ApiConfig {
     pub default_tenant: String,
     /// How callers are recognised.
     pub auth: AuthConfig,
+    /// Limits, cache, addresses, connections.
+    pub gateway: GatewayConfig,
     /// A request that takes longer is answered with 503.
     pub request_timeout: Duration,
     /// Requests under way at once; those beyond are answered with 503.
@@ -35,6 +38,7 @@ impl Default for ApiConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             default_tenant: "default".to_owned(),
             auth: AuthConfig::default(),
+            gateway: GatewayConfig::default(),
             request_timeout: Duration::from_secs(10),
             max_in_flight: 256,
             max_body_bytes: 1 << 20,

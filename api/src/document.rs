@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
@@ -23,6 +23,7 @@ use headcount_schemas::ids::ID_MAX_CHARS;
 
 use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
 use crate::formats::Format;
+use crate::gateway::InForce;
 use crate::handlers::registry::{REGISTRY_JSON, RegistryError};
 use crate::idempotency::MAX_KEY_CHARS;
 use crate::parameters::Parameter;
@@ -221,7 +222,9 @@ fn operation(
     let limit = endpoint.rate_limit;
     let declared = json!({
         "cache_lifetime_s": endpoint.cache_lifetime_s,
-        "rate_limit": limit.map(|limit| json!({"per_minute": limit.per_minute, "burst": limit.burst})),
+        "rate_limit": limit.map(|limit| json!({
+            "per_minute": limit.per_minute, "burst": limit.burst, "per_day": limit.per_day,
+        })),
         "permissions": endpoint.permissions.iter().map(|one| one.name()).collect::<Vec<_>>(),
         "roles": endpoint.roles.iter().map(|role| role.name()).collect::<Vec<_>>(),
     });
@@ -279,6 +282,9 @@ fn operation(
             operation = operation.response("422", failed("42202: not a version"));
         }
     }
+    if endpoint.rate_limit.is_some() {
+        operation = operation.response("429", limited(failed(Code::RateLimitExceeded.title())));
+    }
     if endpoint.path == READINESS {
         operation = operation.response("503", success(endpoint, schemas));
     } else if !endpoint.tables.is_empty() {
@@ -304,6 +310,76 @@ fn success(endpoint: &Endpoint, schemas: &mut Schemas) -> Response {
         response = response.header("Link", link);
     }
     response.build()
+}
+
+/// Says when to come again.
+fn limited(mut response: Response) -> Response {
+    let told = [
+        ("Retry-After", "Seconds after which to come again"),
+        ("RateLimit-Policy", "What is allowed (draft-ietf-httpapi-ratelimit-headers)"),
+        ("RateLimit", "What is left of it"),
+    ];
+    for (name, description) in told {
+        let header = HeaderBuilder::new().description(Some(description)).build();
+        response.headers.insert(name.to_owned(), header.into());
+    }
+    response
+}
+
+/// The document, as an operator's rows have it: limits, lifetimes and roles that are in force, examples, and what
+/// answers leave out.
+pub fn in_force(in_force: &InForce) -> Value {
+    let mut document = serde_json::to_value(openapi()).unwrap_or_default();
+    for endpoint in ENDPOINTS {
+        let Some(settings) = in_force.of(endpoint) else { continue };
+        let method = endpoint.method.as_str().to_lowercase();
+        let components = document["components"]["schemas"].clone();
+        let operation = &mut document["paths"][endpoint.path][&method];
+        let access = &settings.access;
+        let limits = access.limits;
+        let declared = &mut operation["x-headcount"];
+        declared["cache_lifetime_s"] = access.client_lifetime_s.into();
+        declared["rate_limit"] = match (limits.rate, limits.per_day) {
+            (None, None) => Value::Null,
+            (rate, per_day) => json!({
+                "per_minute": rate.map(|(per_minute, _)| per_minute),
+                "burst": rate.map(|(_, burst)| burst),
+                "per_day": per_day,
+            }),
+        };
+        declared["roles"] = access.roles.iter().map(|role| role.name()).collect();
+        declared["permissions"] = access.permissions.iter().map(|one| one.name()).collect();
+        if !access.enabled {
+            declared["enabled"] = false.into();
+        }
+        let form = &settings.form;
+        // Only good answers in JSON have a form, and indexing would make what is not there.
+        if form.example.is_none() && form.without.is_empty() {
+            continue;
+        }
+        let content = &mut operation["responses"]["200"]["content"][JSON];
+        if let Some(example) = &form.example {
+            content["example"] = example.clone();
+        }
+        if !form.without.is_empty()
+            && let Some(reference) = content["schema"]["$ref"].as_str()
+        {
+            let name = reference.rsplit('/').next().unwrap_or_default();
+            content["schema"] = without(components[name].clone(), &form.without);
+        }
+    }
+    document
+}
+
+/// An object's schema without some of its members.
+fn without(mut schema: Value, members: &[&str]) -> Value {
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.retain(|name, _| !members.contains(&name.as_str()));
+    }
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|name| !members.iter().any(|member| name == member));
+    }
+    schema
 }
 
 /// The names between braces.

@@ -11,12 +11,13 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 pub use crate::access::{Permission, Role};
 use crate::answers::{CameraPage, One, Page};
 use crate::auth::sessions::Tokens;
+use crate::cache::{self, Figures};
 use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
 use crate::formats::{Format, JSON_ONLY};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
-    analytics, audit, auth, cameras, counting, detections, events, health, keys, operations,
+    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, operations,
     registry, reports, setup, streams, users,
 };
 use crate::parameters::Granularity::{Day, Hour, Minute};
@@ -145,12 +146,15 @@ pub struct RateLimit {
     pub per_minute: u32,
     /// Requests at once.
     pub burst: u32,
+    /// Requests a day (UTC).
+    pub per_day: u32,
 }
 
-const ORDINARY: Option<RateLimit> = Some(RateLimit { per_minute: 600, burst: 60 });
+const ORDINARY: Option<RateLimit> =
+    Some(RateLimit { per_minute: 600, burst: 60, per_day: 500_000 });
 /// Guessing passwords must be slow.
-const LOGIN: Option<RateLimit> = Some(RateLimit { per_minute: 20, burst: 10 });
-const HEAVY: Option<RateLimit> = Some(RateLimit { per_minute: 100, burst: 20 });
+const LOGIN: Option<RateLimit> = Some(RateLimit { per_minute: 20, burst: 10, per_day: 2_000 });
+const HEAVY: Option<RateLimit> = Some(RateLimit { per_minute: 100, burst: 20, per_day: 50_000 });
 /// Probes and scrapers come by the clock.
 const UNLIMITED: Option<RateLimit> = None;
 
@@ -212,6 +216,14 @@ impl Endpoint {
     /// Whether a caller must be known.
     pub fn needs_caller(&self) -> bool {
         !self.roles.is_empty()
+    }
+
+    /// Whether the service keeps its answers and gives them again.
+    pub fn is_kept(&self) -> bool {
+        self.is_api()
+            && self.needs_caller()
+            && self.cache_lifetime_s > 0
+            && cache::sources::are_told(self)
     }
 
     pub(crate) fn route(&self) -> MethodRouter<ApiState> {
@@ -937,6 +949,49 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::User,
             Answer::json::<auth::KeySet>(),
             |method| on(method, auth::keys),
+        )
+    },
+    Endpoint {
+        summary: "What is in force for each endpoint, and which rows were refused",
+        description: "An operator changes `api_endpoint_mappings`, `api_cache_config`, \
+                      `api_validation_schemas`, `api_response_templates` and \
+                      `data_sanitization_rules` in the database; a change is in force within five \
+                      seconds, in every process. A row that cannot be obeyed is in `refused`, and \
+                      what was in force before stays.",
+        roles: ADMINS,
+        rate_limit: ORDINARY,
+        ..get(
+            "listEndpoints",
+            "/api/v1/admin/endpoints",
+            Service::Operations,
+            Answer::json_of::<One<admin::GatewayInForce>, admin::GatewayInForce>(),
+            |method| on(method, admin::endpoints),
+        )
+    },
+    Endpoint {
+        summary: "How the cache of this process does",
+        roles: ADMINS,
+        rate_limit: ORDINARY,
+        ..get(
+            "getCache",
+            "/api/v1/admin/cache",
+            Service::Operations,
+            Answer::json_of::<One<Figures>, Figures>(),
+            |method| on(method, admin::cache),
+        )
+    },
+    Endpoint {
+        summary: "Forget the answers that are kept for the caller's tenant",
+        method: Method::Delete,
+        success: 204,
+        roles: ADMINS,
+        rate_limit: ORDINARY,
+        ..get(
+            "emptyCache",
+            "/api/v1/admin/cache",
+            Service::Operations,
+            Answer::nothing(),
+            |method| on(method, admin::empty_cache),
         )
     },
     Endpoint {

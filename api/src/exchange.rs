@@ -35,6 +35,14 @@ const SAFETY_HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// What a layer below has told beside a problem.
+const KEPT_HEADERS: [HeaderName; 4] = [
+    header::ALLOW,
+    header::RETRY_AFTER,
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+];
+
 /// Identifies a request in answers and in the log.
 #[derive(Debug, Clone)]
 pub struct RequestId(Arc<str>);
@@ -81,8 +89,7 @@ pub(crate) async fn complete(
     let observed = Arc::new(Observed::default());
     let mut response = observed::watch(observed.clone(), next.run(request)).await;
     if let Some(problem) = problem_in(&mut response) {
-        let allow = response.headers_mut().remove(header::ALLOW);
-        let retry_after = response.headers_mut().remove(header::RETRY_AFTER);
+        let said = std::mem::take(response.headers_mut());
         response = problem.render(Asked {
             catalogue: &state.catalogue.now(),
             accept_language: accept_language.as_ref().and_then(|v| v.to_str().ok()).unwrap_or(""),
@@ -90,9 +97,9 @@ pub(crate) async fn complete(
             request_id: id.as_str(),
             trace_id: trace.as_str(),
         });
-        for (name, value) in [(header::ALLOW, allow), (header::RETRY_AFTER, retry_after)] {
-            if let Some(value) = value {
-                response.headers_mut().insert(name, value);
+        for name in KEPT_HEADERS {
+            if let Some(value) = said.get(&name) {
+                response.headers_mut().insert(name, value.clone());
             }
         }
         state.errors.keep(asked.answered(&problem, &id, &trace, &observed, started.elapsed()));

@@ -5,7 +5,9 @@
 //! * [`exchange`] is the outermost layer: request id, problems, headers of safety.
 //! * [`auth`] finds out who calls, [`access`] what they may do; [`tenant`] and [`database`] see to it that
 //!   they see their tenant's rows and no others.
-//! * [`router`] puts it together, [`serve`] serves it.
+//! * [`gateway`] stands around every handler: [`limits`], the [`cache`], and what an operator's rows say;
+//!   [`validation`] checks bodies.
+//! * [`sockets`] accepts, encrypts and bounds connections; [`router`] puts it together, [`serve`] serves it.
 //!
 //! The sink is the only writer of events: what is posted goes to the bus.
 
@@ -17,6 +19,7 @@ mod background;
 pub mod backlog;
 pub mod body;
 pub mod bus_link;
+pub mod cache;
 pub mod call;
 pub mod camera_input;
 pub mod config;
@@ -28,8 +31,10 @@ pub mod endpoints;
 pub mod errors;
 pub mod exchange;
 pub mod formats;
+pub mod gateway;
 pub mod handlers;
 pub mod idempotency;
+pub mod limits;
 pub mod metrics;
 pub mod observed;
 pub mod outbox;
@@ -38,15 +43,19 @@ pub mod preconditions;
 pub mod problem;
 pub mod range;
 pub mod recovery;
+pub mod redis;
 pub mod refreshed;
 pub mod report;
 mod router;
+pub mod sockets;
 mod stage;
 pub mod state;
 pub mod tenant;
 pub mod timestamp;
+pub mod validation;
 
 pub use config::ApiConfig;
+pub use gateway::GatewayConfig;
 pub use router::router;
 pub use stage::{ServeError, connect_lazily, serve, serve_on};
 pub use state::{ApiState, Pools};

@@ -24,6 +24,18 @@ pub const FALLBACKS_TOTAL: &str = "headcount_api_fallbacks_total";
 pub const ERROR_LOG_WRITTEN_TOTAL: &str = "headcount_api_error_log_written_total";
 /// Errors that found the error log full, or came too fast.
 pub const ERROR_LOG_DROPPED_TOTAL: &str = "headcount_api_error_log_dropped_total";
+/// Requests refused by a limit, by `route` and `code`.
+pub const LIMITED_TOTAL: &str = "headcount_api_limited_total";
+/// 1 while Redis does not answer.
+pub const REDIS_AWAY: &str = "headcount_api_redis_away";
+/// Requests answered from the cache.
+pub const CACHE_HITS_TOTAL: &str = "headcount_api_cache_hits_total";
+/// Requests whose answer had to be made, among those that are kept.
+pub const CACHE_MISSES_TOTAL: &str = "headcount_api_cache_misses_total";
+/// Answers of before that were given because the database was away.
+pub const CACHE_STALE_TOTAL: &str = "headcount_api_cache_stale_total";
+/// Rows of the gateway that cannot be obeyed.
+pub const GATEWAY_REFUSED_ROWS: &str = "headcount_api_gateway_refused_rows";
 
 /// The `route` of requests that no route answers: their paths are the clients' invention, and a
 /// label for each would have no bound.
@@ -46,6 +58,12 @@ pub fn describe() {
         Unit::Count,
         "Errors that the error log did not keep"
     );
+    describe_counter!(LIMITED_TOTAL, Unit::Count, "Requests refused by a limit");
+    describe_gauge!(REDIS_AWAY, Unit::Count, "1 while Redis does not answer");
+    describe_counter!(CACHE_HITS_TOTAL, Unit::Count, "Requests answered from the cache");
+    describe_counter!(CACHE_MISSES_TOTAL, Unit::Count, "Requests whose answer had to be made");
+    describe_counter!(CACHE_STALE_TOTAL, Unit::Count, "Old answers given without the database");
+    describe_gauge!(GATEWAY_REFUSED_ROWS, Unit::Count, "Rows of the gateway not obeyed");
 }
 
 /// One less request under way, also when the client goes away before the answer.

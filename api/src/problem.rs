@@ -74,6 +74,10 @@ pub enum Code {
     EventBusError,
     /// The keys of the token's issuer cannot be had.
     IdentityProviderError,
+    /// Requests cannot be counted, and are configured to be refused then.
+    RateLimiterUnavailable,
+    /// An operator has closed this endpoint.
+    EndpointDisabled,
     /// Any other request that could not be understood.
     BadRequest,
     /// Something broke inside; the log has it under the request's id.
@@ -82,7 +86,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 30] = [
         Code::CameraNotFound,
         Code::CameraInactive,
         Code::InvalidCameraConfig,
@@ -109,6 +113,8 @@ impl Code {
         Code::NotAcceptable,
         Code::EventBusError,
         Code::IdentityProviderError,
+        Code::RateLimiterUnavailable,
+        Code::EndpointDisabled,
         Code::BadRequest,
         Code::InternalError,
     ];
@@ -142,6 +148,8 @@ impl Code {
             Code::NotAcceptable => "NOT_ACCEPTABLE",
             Code::EventBusError => "EVENT_BUS_ERROR",
             Code::IdentityProviderError => "IDENTITY_PROVIDER_ERROR",
+            Code::RateLimiterUnavailable => "RATE_LIMITER_UNAVAILABLE",
+            Code::EndpointDisabled => "ENDPOINT_DISABLED",
             Code::BadRequest => "BAD_REQUEST",
             Code::InternalError => "INTERNAL_ERROR",
         }
@@ -162,7 +170,9 @@ impl Code {
             | Code::RequestTimeout
             | Code::ServiceOverloaded
             | Code::EventBusError
-            | Code::IdentityProviderError => StatusCode::SERVICE_UNAVAILABLE,
+            | Code::IdentityProviderError
+            | Code::RateLimiterUnavailable
+            | Code::EndpointDisabled => StatusCode::SERVICE_UNAVAILABLE,
             Code::DetectionFailed | Code::CountingError | Code::InternalError => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -210,6 +220,8 @@ impl Code {
             Code::NotAcceptable => "The answer is not to be had in this format",
             Code::EventBusError => "The event bus is away",
             Code::IdentityProviderError => "The identity provider does not answer",
+            Code::RateLimiterUnavailable => "Requests cannot be counted",
+            Code::EndpointDisabled => "The endpoint is closed",
             Code::BadRequest => "The request could not be understood",
             Code::InternalError => "Internal error",
         }
@@ -244,6 +256,8 @@ impl Code {
             Code::NotAcceptable => "Accept a content type that /openapi.json names",
             Code::EventBusError => "Send it again after the time in `Retry-After`",
             Code::IdentityProviderError => "Try again after the time in `Retry-After`",
+            Code::RateLimiterUnavailable => "Try again after the time in `Retry-After`",
+            Code::EndpointDisabled => "Ask the operator",
             Code::BadRequest => "See /openapi.json for what is understood",
             Code::InternalError => {
                 "Try again later; give the operator the request id if it goes on"
@@ -262,7 +276,9 @@ impl Code {
             Code::DatabaseConnectionError | Code::EventBusError | Code::IdentityProviderError => {
                 Some(5)
             }
-            Code::RequestTimeout | Code::ServiceOverloaded => Some(1),
+            Code::RequestTimeout | Code::ServiceOverloaded | Code::RateLimiterUnavailable => {
+                Some(1)
+            }
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::error_handling::HandleErrorLayer;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Extension, Router, middleware};
 use tower::ServiceBuilder;
@@ -11,6 +11,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
@@ -18,7 +19,8 @@ use tracing::Level;
 
 use crate::auth::gate;
 use crate::endpoints::{ENDPOINTS, Endpoint, Method, Service};
-use crate::exchange::{self, RequestId};
+use crate::exchange::{self, RequestId, X_REQUEST_ID};
+use crate::gateway::pass;
 use crate::handlers::{pages, registry};
 use crate::idempotency;
 use crate::metrics;
@@ -46,7 +48,34 @@ pub fn router(state: ApiState) -> Router {
     let probes = probes.into_iter().fold(Router::new(), mount).layer(probe_limits);
     let others = others.into_iter().fold(pages::router(), mount).layer(limits);
 
-    layered(others.merge(probes).fallback(route_not_found), &state).with_state(state)
+    let routes = layered(others.merge(probes).fallback(route_not_found), &state);
+    let routes = match cors(&config.gateway.cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.with_state(state)
+}
+
+/// What pages of other origins may do; none: nothing.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|one| one.parse().ok()).collect();
+    let told = ["ratelimit", "ratelimit-policy", "cache-status"].map(HeaderName::from_static);
+    let known = [
+        header::ETAG,
+        header::LINK,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        header::AGE,
+        X_REQUEST_ID,
+    ];
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins))
+            .allow_methods(tower_http::cors::AllowMethods::mirror_request())
+            .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
+            .expose_headers(known.into_iter().chain(told).collect::<Vec<_>>())
+            .max_age(std::time::Duration::from_secs(600))
+    })
 }
 
 /// The layers around every route, innermost first.
@@ -68,32 +97,25 @@ fn mount(
     endpoint: &'static Endpoint,
     state: &ApiState,
 ) -> Router<ApiState> {
-    let cache_control = match endpoint.cache_lifetime_s {
-        0 => HeaderValue::from_static("no-store"),
-        // Private: another tenant's answer has the same address.
-        seconds => HeaderValue::from_str(&format!("private, max-age={seconds}"))
-            .unwrap_or_else(|_| HeaderValue::from_static("no-store")),
-    };
-    let mut route = endpoint.route();
+    let recovering = (state.clone(), endpoint);
+    let recover = middleware::from_fn_with_state(recovering, recovery::layer::recover);
+    let mut route = endpoint.route().route_layer(recover);
+    if endpoint.needs_caller() && endpoint.method == Method::Post {
+        let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
+        route = route.route_layer(once);
+    }
+    route = route.route_layer(middleware::from_fn_with_state(state.clone(), pass::pass));
     if endpoint.is_api() && endpoint.method == Method::Get {
         route = route.route_layer(middleware::from_fn(preconditions::tag_answers));
     }
     if endpoint.needs_caller() {
-        if endpoint.method == Method::Post {
-            let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
-            route = route.route_layer(once);
-        }
         route = route.route_layer(middleware::from_fn_with_state(state.clone(), gate::admit));
     }
-    let recovering = (state.clone(), endpoint);
+    let no_store = HeaderValue::from_static("no-store");
     let mut route = route
-        .layer::<_, Infallible>(middleware::from_fn_with_state(
-            recovering,
-            recovery::layer::recover,
-        ))
         .layer::<_, Infallible>(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
-            cache_control,
+            no_store,
         ))
         .layer::<_, Infallible>(Extension(endpoint));
     if endpoint.is_api() {

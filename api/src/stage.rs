@@ -1,10 +1,8 @@
 //! Serving the API until told to stop.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
@@ -13,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::background;
 use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
+use crate::gateway::watch;
 use crate::metrics as names;
 use crate::outbox;
 use crate::router::router;
+use crate::sockets::{self, TlsError};
 use crate::state::{ApiState, Pools};
 
 /// How long a request waits for a database connection. Shorter than the request timeout, so that a
@@ -33,9 +33,9 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Accepting connections failed.
-    #[error("serving failed: {0}")]
-    Serve(#[from] std::io::Error),
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Connections of the service itself, beside those that requests share.
@@ -100,44 +100,21 @@ pub async fn serve_on(
 ) -> Result<(), ServeError> {
     names::describe();
     let drain_timeout = config.drain_timeout;
+    let gateway = config.gateway.clone();
+    let tls = gateway.tls.as_ref().map(sockets::tls).transpose()?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "the API is listening");
+        tracing::info!(%address, tls = tls.is_some(), "the API is listening");
     }
     let service_pool = pools.service.clone();
     let state = ApiState::new(config, pools, bus.clone(), metrics);
     let relay = outbox::relay(service_pool, bus, state.outbox.clone(), shutdown.clone());
     let relay = tokio::spawn(relay);
     let _background = background::start(&state);
+    let watching = tokio::spawn(watch::run(state.clone(), shutdown.clone()));
     let app = router(state);
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "small packets stay delayed on one connection");
-        }
-    });
-    let stopping = shutdown.clone();
-    let serving = axum::serve(listener, app)
-        .with_graceful_shutdown(async move { stopping.cancelled().await });
-    let served = drained(serving.into_future(), shutdown, drain_timeout).await;
+    sockets::serve(listener, app, &gateway, tls, drain_timeout, shutdown).await;
+    watching.abort();
     // It may be waiting for the bus; what it has not handed over is there for the next.
     relay.abort();
-    served
-}
-
-/// Runs `serving` to its end, but no longer than `drain_timeout` after `shutdown`.
-async fn drained(
-    serving: impl Future<Output = std::io::Result<()>>,
-    shutdown: CancellationToken,
-    drain_timeout: Duration,
-) -> Result<(), ServeError> {
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(drain_timeout).await;
-    };
-    tokio::select! {
-        outcome = serving => Ok(outcome?),
-        () = overdue => {
-            tracing::warn!("requests were still under way when the time to finish them was over");
-            Ok(())
-        }
-    }
+    Ok(())
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::sync::Notify;
-use utoipa::openapi::OpenApi;
 
 use crate::auth::Authenticator;
 use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
-use crate::document;
 use crate::errors::catalogue::Catalogue;
 use crate::errors::log::ErrorLog;
+use crate::gateway::Gateway;
 use crate::recovery::playbook::Playbook;
 use crate::refreshed::Refreshed;
 
@@ -42,20 +41,20 @@ pub struct ApiState {
     pub outbox: Arc<Notify>,
     /// Renders the process's metrics.
     pub metrics: PrometheusHandle,
-    /// The OpenAPI document.
-    pub document: Arc<OpenApi>,
     /// How errors are worded.
     pub catalogue: Refreshed<Catalogue>,
     /// What is done about errors of the database.
     pub playbook: Refreshed<Playbook>,
     /// Takes what was answered with a problem.
     pub errors: Arc<ErrorLog>,
+    /// Limits, the cache, and what is in force for each endpoint.
+    pub gateway: Arc<Gateway>,
 }
 
 impl ApiState {
     /// `metrics` renders whatever recorder the process has installed.
     pub fn new(config: ApiConfig, pools: Pools, bus: BusLink, metrics: PrometheusHandle) -> Self {
-        let document = Arc::new(document::openapi());
+        let gateway = Arc::new(Gateway::new(&config.gateway));
         let authenticator = Arc::new(Authenticator::new(pools.service.clone(), &config.auth));
         Self {
             config: Arc::new(config),
@@ -65,10 +64,10 @@ impl ApiState {
             bus,
             outbox: Arc::default(),
             metrics,
-            document,
             catalogue: Refreshed::default(),
             playbook: Refreshed::default(),
             errors: Arc::default(),
+            gateway,
         }
     }
 }

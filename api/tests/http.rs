@@ -188,7 +188,7 @@ async fn a_database_that_is_away_is_said_so() {
     // Who calls an open API is nobody, which is known without asking.
     let reads = |endpoint: &&Endpoint| {
         let is_read = endpoint.is_api() && endpoint.method == endpoints::Method::Get;
-        is_read && endpoint.operation_id != "getMe"
+        is_read && endpoint.operation_id != "getMe" && !endpoint.tables.is_empty()
     };
     for endpoint in ENDPOINTS.iter().filter(reads) {
         let answer = get(&app, &filled(endpoint.path)).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use headcount_api::bus_link::{BusAnnouncer, BusLink};
 use headcount_bus::Bus;
+use headcount_ingest::config::IngestConfig;
 use headcount_schemas::TopicNames;
 use headcount_services::Postgres;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -147,7 +148,7 @@ async fn start_database_stages(
         running.spawn(async move { ("sink", stage.await.map_err(Into::into)) });
     }
     if stages.api {
-        let api = config.api.to_config(names.clone());
+        let api = config.api.to_config(names.clone(), config.sources.clone());
         let options = stores::database(config)?;
         // Connects when first asked, so that it can say that the database is away.
         let pools = headcount_api::connect_lazily(options, config.database.max_connections, &api);
@@ -221,7 +222,7 @@ fn start_stream_stages(
         let stage = headcount_ingest::stage::run(
             bus,
             names.clone(),
-            config.ingest.clone(),
+            IngestConfig { addresses: config.sources.clone(), ..config.ingest.clone() },
             cameras,
             shutdown.clone(),
         );

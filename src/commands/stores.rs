@@ -73,6 +73,7 @@ async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Erro
 /// Brings the database to the schema of this program, and says what it found.
 pub async fn prepare(pool: &PgPool) -> anyhow::Result<Report> {
     let report = migrations::migrate(pool, Extension::CreateIfAvailable).await?;
+    headcount_api::gateway::publish(pool).await.context("the endpoints' rows")?;
     let Report { flavour, from, to, note } = &report;
     tracing::info!(%flavour, from, to, "database schema");
     if let Some(note) = note {

@@ -207,6 +207,24 @@ fn check(config: &Config, errors: &mut Vec<String>) {
     need(config.sink.batch_records >= 1, "sink.batch_records: must be at least 1");
     need(config.detect.batch_records >= 1, "detect.batch_records: must be at least 1");
     need(config.detect.detectors != Some(0), "detect.detectors: must be at least 1");
+    need(config.api.max_in_flight >= 1, "api.max_in_flight: must be at least 1");
+    need(config.api.max_connections >= 1, "api.max_connections: must be at least 1");
+    need(
+        (100..=5000).contains(&config.api.gateway_poll_ms),
+        "api.gateway_poll_ms: must be between 100 and 5000",
+    );
+    let is_origin = |origin: &String| {
+        url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin)
+    };
+    need(
+        config.api.cors_origins.iter().all(is_origin),
+        "api.cors_origins: must be origins such as https://dashboard.example, without a path",
+    );
+    let is_redis = |url: &String| url.starts_with("redis://") || url.starts_with("unix://");
+    need(
+        config.api.redis_url.as_ref().is_none_or(is_redis),
+        "api.redis_url: must begin with redis://",
+    );
     if let Err(error) = config.detect.detector_settings().check() {
         errors.push(format!("detect.{error}"));
     }

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use headcount_api::ApiConfig;
 use headcount_api::auth::AuthConfig;
+use headcount_api::gateway::{GatewayConfig, TlsFiles, WithoutRedis};
 use headcount_bus::TopicSpec;
 use headcount_bus::kafka::KafkaConfig;
 use headcount_count::config::CountConfig;
 use headcount_detect::config::DetectConfig;
 use headcount_ingest::config::IngestConfig;
+use headcount_schemas::camera::AddressPolicy;
 use headcount_schemas::topic::Retention;
 use headcount_schemas::{CameraConfig, Topic, TopicNames};
 use headcount_sink::config::SinkConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub topics: TopicsSection,
     /// The database.
     pub database: DatabaseSection,
+    /// Which addresses pictures may be fetched from.
+    pub sources: AddressPolicy,
     /// The stage `ingest`.
     pub ingest: IngestConfig,
     /// The stage `detect`.
@@ -213,30 +217,85 @@ pub struct ApiSection {
     pub request_timeout_ms: u64,
     /// Requests under way at once.
     pub max_in_flight: usize,
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Whether callers are limited as `api_endpoint_mappings` says.
+    pub rate_limits: bool,
+    /// `redis://user:password@host:port/database`: several processes share limits and answers. None: each
+    /// process counts and keeps for itself.
+    pub redis_url: Option<String>,
+    /// While Redis is away: `open` counts in each process, `closed` refuses with 503.
+    pub limits_without_redis: WithoutRedis,
+    /// Answers kept in memory, in bytes; 0 keeps none.
+    pub cache_bytes: u64,
+    /// While the database is away, answers up to this age are given again, in seconds.
+    pub stale_s: u64,
+    /// How often it is looked whether an operator has changed the gateway's rows, in milliseconds. Where the
+    /// database tells (not behind a pooler), changes are known at once.
+    pub gateway_poll_ms: u64,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Origins whose pages may call the API, such as `https://dashboard.example`.
+    pub cors_origins: Vec<String>,
+    /// Certificate and key (PEM files), for TLS in this process: `{ certificate = "…", key = "…" }`.
+    pub tls: Option<TlsFiles>,
+    /// Connections at once; those beyond wait to be accepted.
+    pub max_connections: usize,
+    /// A request's head must arrive within this, in milliseconds.
+    pub header_timeout_ms: u64,
 }
 
 impl Default for ApiSection {
     fn default() -> Self {
         let api = ApiConfig::default();
+        let gateway = api.gateway.clone();
         Self {
             listen: api.listen,
             default_tenant: api.default_tenant,
             auth: api.auth,
             request_timeout_ms: api.request_timeout.as_millis() as u64,
             max_in_flight: api.max_in_flight,
+            max_body_bytes: api.max_body_bytes,
+            rate_limits: gateway.rate_limits,
+            redis_url: gateway.redis_url,
+            limits_without_redis: gateway.limits_without_redis,
+            cache_bytes: gateway.cache_bytes,
+            stale_s: gateway.stale_for.as_secs(),
+            gateway_poll_ms: gateway.poll_interval.as_millis() as u64,
+            trusted_proxies: gateway.trusted_proxies,
+            cors_origins: gateway.cors_origins,
+            tls: gateway.tls,
+            max_connections: gateway.max_connections,
+            header_timeout_ms: gateway.header_timeout.as_millis() as u64,
         }
     }
 }
 
 impl ApiSection {
     /// What the stage takes.
-    pub fn to_config(&self, topics: TopicNames) -> ApiConfig {
+    pub fn to_config(&self, topics: TopicNames, addresses: AddressPolicy) -> ApiConfig {
         ApiConfig {
             listen: self.listen,
             default_tenant: self.default_tenant.clone(),
             auth: self.auth.clone(),
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             max_in_flight: self.max_in_flight,
+            max_body_bytes: self.max_body_bytes,
+            gateway: GatewayConfig {
+                rate_limits: self.rate_limits,
+                redis_url: self.redis_url.clone(),
+                limits_without_redis: self.limits_without_redis,
+                cache_bytes: self.cache_bytes,
+                stale_for: Duration::from_secs(self.stale_s),
+                poll_interval: Duration::from_millis(self.gateway_poll_ms),
+                trusted_proxies: self.trusted_proxies.clone(),
+                cors_origins: self.cors_origins.clone(),
+                tls: self.tls.clone(),
+                addresses,
+                max_connections: self.max_connections,
+                header_timeout: Duration::from_millis(self.header_timeout_ms),
+                ..GatewayConfig::default()
+            },
             topics,
             ..ApiConfig::default()
         }

@@ -1,5 +1,6 @@
 //! One module per resource: its answers, its query, its handler.
 
+pub mod admin;
 pub mod analytics;
 pub mod audit;
 pub mod auth;

@@ -37,7 +37,7 @@ pub const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /openapi.json`
 pub async fn openapi(State(state): State<ApiState>) -> Response {
-    axum::Json(&*state.document).into_response()
+    axum::Json(&*state.gateway.document()).into_response()
 }
 
 /// Whether requests can be answered, and why not.

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 static MIGRATED: OnceCell<String> = OnceCell::const_new();
 
-async fn migrated() -> String {
+async fn migrated(name: &str) -> String {
     let postgres = Postgres::shared().expect("a private PostgreSQL");
-    let url = postgres.create_database("api_reads").expect("a database");
+    let url = postgres.create_database(name).expect("a database");
     let pool = PgPool::connect(&url).await.expect("a connection");
     let report =
         migrations::migrate(&pool, migrations::Extension::default()).await.expect("a schema");
@@ -24,6 +24,7 @@ async fn migrated() -> String {
         let stop = "SELECT _timescaledb_functions.stop_background_workers()";
         sqlx::query(stop).execute(&pool).await.expect("the jobs stop");
     }
+    headcount_api::gateway::publish(&pool).await.expect("the endpoints' rows");
     pool.close().await;
     url
 }
@@ -44,7 +45,15 @@ pub fn noon_and(micros: i64) -> DateTime<Utc> {
 impl Rows {
     /// A tenant that has nothing yet.
     pub async fn new() -> Self {
-        let url = MIGRATED.get_or_init(migrated).await.clone();
+        Self::at(MIGRATED.get_or_init(|| migrated("api_reads")).await.clone()).await
+    }
+
+    /// As [`Rows::new`], in a database that no other test changes.
+    pub async fn alone(name: &str) -> Self {
+        Self::at(migrated(name).await).await
+    }
+
+    async fn at(url: String) -> Self {
         let writer = PgPool::connect(&url).await.expect("a connection");
         Self { tenant: format!("t-{}", Uuid::now_v7()), url, writer }
     }
