@@ -187,10 +187,10 @@ async fn a_camera_is_added_changed_and_removed() {
 #[case(json!([]), 400, "VALIDATION_ERROR", "")]
 #[case(json!({"camera_id": "a/b"}), 400, "VALIDATION_ERROR", "/camera_id")]
 #[case(json!({"camera_type": "FAX"}), 400, "VALIDATION_ERROR", "/camera_type")]
-#[case(json!({"camera_name": ""}), 400, "INVALID_CAMERA_CONFIG", "/camera_name")]
+#[case(json!({"camera_name": ""}), 400, "VALIDATION_ERROR", "/camera_name")]
 #[case(json!({"stream_url": "http://h/"}), 400, "INVALID_CAMERA_CONFIG", "/stream_url")]
 #[case(json!({"frame_rate": "fast"}), 400, "VALIDATION_ERROR", "/frame_rate")]
-#[case(json!({"frame_rate": 0}), 400, "INVALID_CAMERA_CONFIG", "/frame_rate")]
+#[case(json!({"frame_rate": 0}), 400, "VALIDATION_ERROR", "/frame_rate")]
 #[case(json!({"lines": [{"name": "a"}]}), 400, "VALIDATION_ERROR", "/lines/0")]
 #[case(json!({"lines": [{"name": "a", "from": {"x": 0, "y": 0}, "to": {"x": 0, "y": 0}}]}),
        400, "INVALID_CAMERA_CONFIG", "/lines/0/to")]

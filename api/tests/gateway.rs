@@ -295,7 +295,7 @@ async fn bodies_are_checked_as_their_row_says() {
         .iter()
         .map(|one| one["pointer"].clone())
         .collect();
-    for pointer in ["/camera_name", "/camera_type", "/stream_url", "/frame_rate", ""] {
+    for pointer in ["/camera_name", "/camera_type", "/stream_url", "/frame_rate", "/colour"] {
         assert!(pointers.contains(&json!(pointer)), "{pointer}: {problem}");
     }
     // This machine itself is no place for a camera, however it is called.

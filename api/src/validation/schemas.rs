@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -152,6 +153,14 @@ impl BodySchema {
         let ruled = faults.len();
         for error in self.validator.iter_errors(&*body) {
             let pointer = error.instance_path().to_string();
+            if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+                let unknown = unexpected.iter().map(|field| {
+                    let field = field.replace('~', "~0").replace('/', "~1");
+                    (format!("{pointer}/{field}"), "is not known here".to_owned())
+                });
+                faults.extend(unknown);
+                continue;
+            }
             // A rule has said so already, and in its own words.
             if !faults[..ruled].iter().any(|(at, _)| *at == pointer) {
                 let message = error.to_string().chars().take(MAX_MESSAGE_CHARS).collect();
@@ -214,7 +223,7 @@ mod tests {
         let mut places: Vec<String> =
             schema.check(&rules(), &mut body).into_iter().map(|(at, _)| at).collect();
         places.sort();
-        assert_eq!(places, ["", "", "/camera_name", "/lines/0"]);
+        assert_eq!(places, ["", "/camera_name", "/colour", "/lines/0"]);
         let mut body = json!({"camera_name": " a  b ", "camera_type": "USB"});
         assert_eq!(schema.check(&rules(), &mut body), []);
         assert_eq!(body["camera_name"], "a b");
