@@ -10,8 +10,6 @@ use metrics::gauge;
 
 use crate::metrics::REDIS_AWAY;
 
-/// Longest that a request waits for Redis.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure nobody asks for this long: a request must not pay for what the one before has found out.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Connections.
@@ -25,6 +23,7 @@ pub struct RedisAway;
 /// A pool of connections that knows when it is of no use.
 pub struct Redis {
     pool: Pool,
+    patience: Duration,
     started: Instant,
     /// Milliseconds after `started` until which nobody asks.
     paused_until_ms: AtomicU64,
@@ -32,8 +31,9 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects when first asked. Fails only for an address that is none.
-    pub fn new(url: &str) -> Result<Self, String> {
+    /// Connects when first asked. A request waits for it no longer than `patience`. Fails only for an address
+    /// that is none.
+    pub fn new(url: &str, patience: Duration) -> Result<Self, String> {
         let pool = Config::from_url(url)
             .builder()
             .map_err(|_| "is no address such as redis://host:6379/0".to_owned())?
@@ -44,13 +44,14 @@ impl Redis {
         gauge!(REDIS_AWAY).set(0.0);
         Ok(Self {
             pool,
+            patience,
             started: Instant::now(),
             paused_until_ms: AtomicU64::new(0),
             away: AtomicBool::new(false),
         })
     }
 
-    /// Asks Redis, within [`PATIENCE`].
+    /// Asks Redis, as long as its patience lasts.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisAway> {
         let now_ms = self.started.elapsed().as_millis() as u64;
         if now_ms < self.paused_until_ms.load(Ordering::Relaxed) {
@@ -60,7 +61,7 @@ impl Redis {
             let mut connection = self.pool.get().await.map_err(|error| error.to_string())?;
             command.query_async(&mut connection).await.map_err(|error| error.to_string())
         };
-        let answer = match tokio::time::timeout(PATIENCE, asked).await {
+        let answer = match tokio::time::timeout(self.patience, asked).await {
             Ok(answer) => answer,
             Err(_) => Err("no answer in time".to_owned()),
         };

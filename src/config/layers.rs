@@ -208,6 +208,7 @@ fn check(config: &Config, errors: &mut Vec<String>) {
     need(config.detect.batch_records >= 1, "detect.batch_records: must be at least 1");
     need(config.detect.detectors != Some(0), "detect.detectors: must be at least 1");
     need(config.api.max_in_flight >= 1, "api.max_in_flight: must be at least 1");
+    need(config.api.redis_timeout_ms >= 1, "api.redis_timeout_ms: must be at least 1");
     need(config.api.max_connections >= 1, "api.max_connections: must be at least 1");
     need(
         (100..=5000).contains(&config.api.gateway_poll_ms),

@@ -224,6 +224,8 @@ pub struct ApiSection {
     /// `redis://user:password@host:port/database`: several processes share limits and answers. None: each
     /// process counts and keeps for itself.
     pub redis_url: Option<String>,
+    /// Longest that a request waits for Redis, in milliseconds; after that it is away.
+    pub redis_timeout_ms: u64,
     /// While Redis is away: `open` counts in each process, `closed` refuses with 503.
     pub limits_without_redis: WithoutRedis,
     /// Answers kept in memory, in bytes; 0 keeps none.
@@ -258,6 +260,7 @@ impl Default for ApiSection {
             max_body_bytes: api.max_body_bytes,
             rate_limits: gateway.rate_limits,
             redis_url: gateway.redis_url,
+            redis_timeout_ms: gateway.redis_timeout.as_millis() as u64,
             limits_without_redis: gateway.limits_without_redis,
             cache_bytes: gateway.cache_bytes,
             stale_s: gateway.stale_for.as_secs(),
@@ -284,6 +287,7 @@ impl ApiSection {
             gateway: GatewayConfig {
                 rate_limits: self.rate_limits,
                 redis_url: self.redis_url.clone(),
+                redis_timeout: Duration::from_millis(self.redis_timeout_ms),
                 limits_without_redis: self.limits_without_redis,
                 cache_bytes: self.cache_bytes,
                 stale_for: Duration::from_secs(self.stale_s),

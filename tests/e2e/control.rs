@@ -98,6 +98,8 @@ async fn a_camera_is_set_up_while_the_pipeline_runs_and_secrets_are_in_no_log() 
             let mut command = pipeline.command(stage);
             // Everything is said, so that what must not be would be.
             command.env("HEADCOUNT_DETECT__MODEL", data.join("models/yolox_nano_416x416.onnx"));
+            // One camera is to be on this machine, where nobody answers.
+            command.env("HEADCOUNT_SOURCES__LOOPBACK", "true");
             command
                 .env("HEADCOUNT_LOG__LEVEL", "debug,headcount_api=trace,sqlx=debug,rdkafka=info");
             Stage::start(stage, &mut command, pipeline.dir.path())

@@ -16,6 +16,8 @@ pub struct GatewayConfig {
     /// Redis, which several processes share their limits and answers through; none: each process counts and
     /// keeps for itself. `redis://user:password@host:port/database`.
     pub redis_url: Option<String>,
+    /// Longest that a request waits for Redis; after that it is away.
+    pub redis_timeout: Duration,
     /// What happens to requests while Redis is away.
     pub limits_without_redis: WithoutRedis,
     /// How often it is looked whether an operator has changed rows, and whether notifications still arrive.
@@ -47,6 +49,7 @@ impl Default for GatewayConfig {
         Self {
             rate_limits: true,
             redis_url: None,
+            redis_timeout: Duration::from_millis(250),
             limits_without_redis: WithoutRedis::Open,
             poll_interval: Duration::from_secs(2),
             cache_bytes: 64 << 20,

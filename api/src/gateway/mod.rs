@@ -43,11 +43,13 @@ pub struct Gateway {
 impl Gateway {
     /// With the declarations in force. A Redis whose address is none is not used, which the log says.
     pub fn new(config: &GatewayConfig) -> Self {
-        let redis = config.redis_url.as_deref().and_then(|url| match Redis::new(url) {
-            Ok(redis) => Some(Arc::new(redis)),
-            Err(error) => {
-                tracing::error!(%error, "Redis is not used");
-                None
+        let redis = config.redis_url.as_deref().and_then(|url| {
+            match Redis::new(url, config.redis_timeout) {
+                Ok(redis) => Some(Arc::new(redis)),
+                Err(error) => {
+                    tracing::error!(%error, "Redis is not used");
+                    None
+                }
             }
         });
         let declared = catalogue::rows();
