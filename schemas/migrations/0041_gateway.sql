@@ -24,7 +24,7 @@ CREATE TABLE api_endpoint_mappings (
     declared              jsonb       NOT NULL,
     created_at            timestamptz NOT NULL DEFAULT now(),
     updated_at            timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (endpoint_path, http_method)
+    CONSTRAINT idx_api_endpoint_mappings_path_method UNIQUE (endpoint_path, http_method)
 );
 COMMENT ON COLUMN api_endpoint_mappings.database_operation IS 'Null: it does not touch the database.';
 COMMENT ON COLUMN api_endpoint_mappings.target_table IS 'The first of target_tables.';
