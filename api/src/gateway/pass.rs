@@ -19,6 +19,7 @@ use crate::access;
 use crate::auth::{Caller, Identity};
 use crate::cache::{self, Made};
 use crate::endpoints::Endpoint;
+use crate::formats::{self, Format};
 use crate::limits::{self, Verdict};
 use crate::metrics::LIMITED_TOTAL;
 use crate::problem::{Code, Problem};
@@ -136,7 +137,9 @@ async fn answer(
 ) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     let form = settings.form.clone();
-    let keeps = state.config.gateway.cache_bytes > 0 && reads && wants_json(request.headers());
+    // Only one format is kept, so it need not be in the key.
+    let format = formats::negotiate(request.headers(), endpoint.formats);
+    let keeps = state.config.gateway.cache_bytes > 0 && reads && format == Some(Format::Json);
     let kept = settings.keeping.as_ref().zip(caller).filter(|_| keeps);
     let Some((keeping, caller)) = kept else {
         let response = next.run(request).await;
@@ -172,13 +175,6 @@ fn key(endpoint: &Endpoint, revision: u64, caller: &Caller, request: &Request) -
         request.uri().path().as_bytes(),
     ];
     cache::digest(fixed.into_iter().chain(query.iter().map(|part| part.as_bytes())))
-}
-
-fn wants_json(headers: &HeaderMap) -> bool {
-    let Some(accept) = headers.get(header::ACCEPT) else { return true };
-    let first = accept.to_str().unwrap_or_default().split(',').next().unwrap_or_default();
-    let kind = first.split(';').next().unwrap_or_default().trim();
-    matches!(kind, "*/*" | "application/*" | "application/json")
 }
 
 fn asks_anew(headers: &HeaderMap) -> bool {
