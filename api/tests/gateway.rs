@@ -13,7 +13,7 @@ use headcount_api::gateway::catalogue::{Table, rows};
 use headcount_api::gateway::{GatewayConfig, InForce, WithoutRedis, watch};
 use headcount_api::{ApiConfig, ApiState, router};
 use headcount_schemas::TopicNames;
-use headcount_services::Redis;
+use headcount_services::{Postgres, Redis};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use sqlx::types::Json;
@@ -495,6 +495,26 @@ async fn processes_share_answers_and_are_right_when_redis_dies() {
     one.until(door, named("Four")).await;
     other.until(door, named("Four")).await;
     one.until("/api/v1/admin/cache", |answer| answer.json()["data"]["redis"] == "connected").await;
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_the_last_answer_serves_and_says_so() {
+    let mut postgres = Postgres::start_temporary().expect("a private PostgreSQL");
+    let rows = Rows::on(&postgres).await;
+    rows.camera("door").await;
+    let service = Service::of(&rows, GatewayConfig::default()).await;
+    let door = "/api/v1/cameras/door";
+    let before = get(&service.app, door).await;
+    assert_eq!(before.status, StatusCode::OK, "{}", before.text);
+    postgres.kill().expect("dies");
+    let renewed = send(&service.app, Method::GET, door, &[("cache-control", "no-cache")]).await;
+    assert_eq!(renewed.text, before.text);
+    assert_eq!(renewed.header("cache-status"), "headcount; hit; detail=stale");
+    assert_eq!(renewed.header("cache-control"), "no-cache");
+    assert!(!renewed.header("age").is_empty());
+    // What was never asked for is not made up.
+    let other = get(&service.app, "/api/v1/cameras/door/health").await;
+    other.problem(503, "DATABASE_CONNECTION_ERROR");
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use uuid::Uuid;
 static MIGRATED: OnceCell<String> = OnceCell::const_new();
 
 async fn migrated(name: &str) -> String {
-    let postgres = Postgres::shared().expect("a private PostgreSQL");
+    migrated_on(Postgres::shared().expect("a private PostgreSQL"), name).await
+}
+
+async fn migrated_on(postgres: &Postgres, name: &str) -> String {
     let url = postgres.create_database(name).expect("a database");
     let pool = PgPool::connect(&url).await.expect("a connection");
     let report =
@@ -51,6 +54,11 @@ impl Rows {
     /// As [`Rows::new`], in a database that no other test changes.
     pub async fn alone(name: &str) -> Self {
         Self::at(migrated(name).await).await
+    }
+
+    /// As [`Rows::alone`], on a server that a test may stop.
+    pub async fn on(postgres: &Postgres) -> Self {
+        Self::at(migrated_on(postgres, "api").await).await
     }
 
     async fn at(url: String) -> Self {
