@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 pub use crate::access::{Permission, Role};
 use crate::answers::{CameraPage, One, Page};
 use crate::auth::sessions::Tokens;
-use crate::cache::{self, Figures};
+use crate::cache::{self, CacheFigures};
 use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
 use crate::formats::{Format, JSON_ONLY};
@@ -976,7 +976,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
             "getCache",
             "/api/v1/admin/cache",
             Service::Operations,
-            Answer::json_of::<One<Figures>, Figures>(),
+            Answer::json_of::<One<CacheFigures>, CacheFigures>(),
             |method| on(method, admin::cache),
         )
     },

@@ -133,7 +133,7 @@ impl moka::Expiry<Digest, Arc<Entry>> for Lifetimes {
 
 /// Figures of the cache in this process.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct Figures {
+pub struct CacheFigures {
     /// Answers that are held.
     pub entries: u64,
     /// How large they are together, in bytes.
@@ -363,11 +363,11 @@ impl Cache {
     }
 
     /// Its figures.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> CacheFigures {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (hits, misses) = (count(&self.hits), count(&self.misses));
         let asked = hits + misses;
-        Figures {
+        CacheFigures {
             entries: self.fresh.entry_count() + self.last.entry_count(),
             bytes: self.fresh.weighted_size() + self.last.weighted_size(),
             max_bytes: self.max_bytes,

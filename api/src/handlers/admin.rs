@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::answers::{Metadata, One};
-use crate::cache::Figures;
+use crate::cache::CacheFigures;
 use crate::call::Call;
 use crate::endpoints::ENDPOINTS;
 use crate::gateway::Refusal;
@@ -107,7 +107,7 @@ pub async fn endpoints(
 pub async fn cache(
     State(state): State<ApiState>,
     _: Call,
-) -> Result<axum::Json<One<Figures>>, Problem> {
+) -> Result<axum::Json<One<CacheFigures>>, Problem> {
     Ok(axum::Json(One { data: state.gateway.cache.figures(), metadata: Metadata::now() }))
 }
 

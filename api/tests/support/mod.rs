@@ -98,8 +98,13 @@ pub fn app(config: ApiConfig, pools: Pools) -> Router {
 
 /// As [`app`], with a bus.
 pub fn app_on(mut config: ApiConfig, pools: Pools, bus: BusLink) -> Router {
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
     config.gateway.cache_bytes = 0;
+    app_keeping(config, pools, bus)
+}
+
+/// As [`app_on`], and it keeps answers.
+pub fn app_keeping(mut config: ApiConfig, pools: Pools, bus: BusLink) -> Router {
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
     config.gateway.rate_limits = false;
     router(ApiState::new(config, pools, bus, metrics))
 }

@@ -62,7 +62,7 @@ async fn app(world: &World) -> Router {
     let (link, announcer) = BusLink::new(Some(bus), names);
     // For as long as the process lives.
     std::mem::forget(announcer);
-    support::app_on(config, pools, link)
+    support::app_keeping(config, pools, link)
 }
 
 /// Sends `requests` random requests; ends with the first answer that is not as it must be. Says how many were
