@@ -61,7 +61,8 @@ pub(crate) async fn fingerprint(pool: &PgPool) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(pool).await
 }
 
-type Stored = BTreeMap<String, (i32, Map<String, Value>)>;
+type Row = Map<String, Value>;
+type Stored = BTreeMap<String, (i32, Row)>;
 
 async fn stored(connection: &mut PgConnection, table: Table) -> Result<Stored, sqlx::Error> {
     let name = table.name();
@@ -74,7 +75,7 @@ async fn stored(connection: &mut PgConnection, table: Table) -> Result<Stored, s
         }
     };
     let statement = format!("SELECT {key}, t.id, to_jsonb(t) FROM {name} t {join}");
-    let rows: Vec<(String, i32, Json<Map<String, Value>>)> =
+    let rows: Vec<(String, i32, Json<Row>)> =
         sqlx::query_as(AssertSqlSafe(statement)).fetch_all(connection).await?;
     Ok(rows.into_iter().map(|(key, id, Json(row))| (key, (id, row))).collect())
 }

@@ -16,6 +16,9 @@ use crate::gateway::settings::Limits;
 type Rate =
     RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
+/// Requests a minute, requests at once, and the counter for them.
+type Limited = (u32, u32, Arc<Rate>);
+
 /// Callers that one endpoint remembers. Beyond that it forgets those who have asked for nothing in a while, and if
 /// that is not enough, all: a flood of invented callers must not fill the memory.
 const MAX_CALLERS: usize = 100_000;
@@ -23,7 +26,7 @@ const MAX_CALLERS: usize = 100_000;
 /// Counts per endpoint and caller.
 #[derive(Default)]
 pub(super) struct Memory {
-    rates: Mutex<HashMap<&'static str, (u32, u32, Arc<Rate>)>>,
+    rates: Mutex<HashMap<&'static str, Limited>>,
     days: Mutex<Days>,
 }
 
