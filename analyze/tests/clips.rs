@@ -66,6 +66,34 @@ fn the_frame_rate_changes_no_count(
     assert!(error <= tolerance, "{found:?}");
 }
 
+/// Looking away where little moves gives the same counts, and spares work where people come one by
+/// one.
+#[rstest::rstest]
+#[case("one_by_one_768x432_10fps.mp4", "580,0,580,432", (0, 6), 0.6, 0)]
+#[case("plaza_walking_1280x720_25fps.mp4", "350,460,1150,460", (8, 6), 1.0, 2)]
+fn passing_over_little_motion_changes_no_count(
+    #[case] clip: &str,
+    #[case] line: &str,
+    #[case] truth: (i64, i64),
+    #[case] most_looked_at: f64,
+    #[case] tolerance: i64,
+) {
+    let Some(clip) = data(&format!("clips/{clip}")) else { return };
+    let Some(model) = model("yolox_nano_416x416.onnx") else { return };
+    let request = Request {
+        lines: vec![format!("line={line}")],
+        coords: Coords::Px,
+        min_motion_percent: Some(1.25),
+        ..request(&clip)
+    };
+    let report = analysed(&request, &model).expect("counted");
+    let found = totals(&report);
+    let error = (found.0 - truth.0).abs() + (found.1 - truth.1).abs();
+    assert!(error <= tolerance, "{found:?}");
+    let looked_at = report.looked_at as f64 / report.frames as f64;
+    assert!(looked_at <= most_looked_at, "{looked_at}");
+}
+
 /// Lines from `line-counts.json`, drawn from its first point to its second; the true crossings,
 /// counted by a person; how far off the sum may be.
 #[rstest::rstest]
