@@ -40,6 +40,10 @@ pub struct KafkaConfig {
     /// After this long without a sign of life a consumer's partitions go to others. The
     /// broker's own default accepts 6,000 and more.
     pub session_timeout_ms: u32,
+    /// Longest wait, in milliseconds, for a stage to restore partitions that have come, and to finish the work on
+    /// those that go; what it does for them later is void. Less than the client's `max.poll.interval.ms`, or the
+    /// broker would expel it.
+    pub answer_patience_ms: u32,
     /// Bytes that one consumer may hold ready before it pauses its partitions.
     pub prefetch_bytes: usize,
     /// Largest record, in bytes.
@@ -53,6 +57,7 @@ impl Default for KafkaConfig {
         Self {
             brokers: "localhost:9092".to_owned(),
             session_timeout_ms: 6_000,
+            answer_patience_ms: 60_000,
             prefetch_bytes: 8 << 20,
             max_record_bytes: 4 << 20,
             properties: BTreeMap::new(),

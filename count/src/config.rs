@@ -20,6 +20,9 @@ pub struct CountConfig {
     pub config_wait_ms: u64,
     /// Cameras that one instance keeps at most; detections of more go to dead letters.
     pub max_cameras: usize,
+    /// The state of a camera that has no configuration (any more) is given up after nothing has come from it for
+    /// so long, in milliseconds. If it comes again, its totals begin at zero.
+    pub forget_after_ms: u64,
     /// What the tracker assumes.
     pub tracker: TrackerSettings,
 }
@@ -32,6 +35,7 @@ impl Default for CountConfig {
             batch_records: 5_000,
             config_wait_ms: 3_000,
             max_cameras: 10_000,
+            forget_after_ms: 600_000,
             tracker: TrackerSettings::default(),
         }
     }

@@ -35,6 +35,11 @@ impl GeometryTable {
         newest.is_some_and(|newest| newest.version >= version)
     }
 
+    /// Whether the camera has a configuration.
+    pub fn knows(&self, key: &str) -> bool {
+        self.cameras.contains_key(key)
+    }
+
     /// The configuration for a frame that was taken under `version`: that very one; if it is gone
     /// (compacted away before we read it), the oldest after it; failing that, the newest.
     pub fn for_version(&self, key: &str, version: i64) -> Option<&CameraConfig> {
@@ -81,5 +86,6 @@ mod tests {
         assert_eq!(table.cameras["acme/door"].len(), VERSIONS_KEPT);
         table.apply(Change { key: "acme/door".into(), value: None });
         assert_eq!(table.for_version("acme/door", 0), None);
+        assert!(!table.knows("acme/door"));
     }
 }

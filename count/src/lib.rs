@@ -14,6 +14,7 @@ pub mod counter;
 pub mod coverage;
 mod emit;
 mod frame;
+mod gaps;
 pub mod geometry;
 pub mod geometry_table;
 pub mod line;

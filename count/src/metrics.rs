@@ -17,6 +17,8 @@ pub const EXCESS_BOXES_TOTAL: &str = "headcount_count_excess_boxes_total";
 pub const TRACKS_OVER_LIMIT_TOTAL: &str = "headcount_count_tracks_over_limit_total";
 /// Sequence numbers that never came.
 pub const MISSING_FRAMES_TOTAL: &str = "headcount_count_missing_frames_total";
+/// Frames that came after a later one and had been passed over: two were swapped. They are not counted.
+pub const SWAPPED_FRAMES_TOTAL: &str = "headcount_count_swapped_frames_total";
 /// Times a camera's clock was set back.
 pub const CLOCK_SET_BACK_TOTAL: &str = "headcount_count_clock_set_back_total";
 /// Lines shorter than a pixel, at which nothing is counted, once for each picture and line.
@@ -31,6 +33,8 @@ pub const RESTORE_SECONDS: &str = "headcount_count_restore_seconds";
 pub const RESTORED_TOTAL: &str = "headcount_count_restored_cameras_total";
 /// Bytes of state read to restore them, with what newer state has replaced.
 pub const RESTORED_BYTES_TOTAL: &str = "headcount_count_restored_bytes_total";
+/// Cameras whose state was given up, since they were removed and nothing came any more.
+pub const FORGOTTEN_TOTAL: &str = "headcount_count_forgotten_cameras_total";
 /// Bytes of state written.
 pub const STATE_BYTES_TOTAL: &str = "headcount_count_state_bytes_total";
 /// Times a detection named a configuration that could not be found in time.

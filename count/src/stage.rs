@@ -20,7 +20,8 @@ use headcount_schemas::{CameraConfig, CameraKey, CodecError, Event, Topic, Topic
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CountConfig;
-use crate::counter::{CameraCounter, CountEvent, UpdateOutcome};
+use crate::counter::{CameraCounter, CountEvent, UpdateKind, UpdateOutcome};
+use crate::gaps::Gaps;
 use crate::geometry_table::GeometryTable;
 use crate::metrics as names;
 use crate::snapshot::SNAPSHOT_FORMAT;
@@ -29,7 +30,8 @@ use crate::snapshot::SNAPSHOT_FORMAT;
 const RESTORE_CHUNK: i64 = 1_000;
 /// Partitions that are restored at the same time.
 const RESTORES_AT_ONCE: usize = 4;
-/// How often changes of configuration are looked for when no detection asks for one.
+/// How often changes of configuration are looked for when no detection asks for one, and cameras whose state can be
+/// given up.
 const CONFIG_POLL: Duration = Duration::from_millis(500);
 
 /// Runs the stage until `shutdown`.
@@ -114,11 +116,17 @@ struct Camera {
     offset: i64,
     /// Lines that were too short to count at in its last picture.
     short_lines: usize,
+    gaps: Gaps,
+    /// When it was restored, or something came from it.
+    touched: Instant,
+    /// End of its partition when it was found to be silent: what lies before may still be its own.
+    silent_until: Option<i64>,
 }
 
 impl Camera {
     fn new(counter: CameraCounter, offset: i64) -> Self {
-        Self { counter, offset, short_lines: 0 }
+        let (gaps, touched) = (Gaps::default(), Instant::now());
+        Self { counter, offset, short_lines: 0, gaps, touched, silent_until: None }
     }
 }
 
@@ -158,9 +166,6 @@ impl CountHandler {
         &mut self,
         batch: &[(Record, DetectionSet)],
     ) -> Result<(), StageError> {
-        if self.polled.is_none_or(|polled| polled.elapsed() > CONFIG_POLL) {
-            self.poll_configuration().await?;
-        }
         let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
         for (record, set) in batch {
             let key = set.camera_key().to_string();
@@ -228,11 +233,19 @@ impl CountHandler {
             camera.counter.apply_config(config, events);
         }
         camera.offset = record.offset;
+        camera.silent_until = None;
         let started = Instant::now();
+        camera.touched = started;
         let mut followed = started;
         let outcome = camera.counter.update_noting(set, events, || followed = Instant::now());
         for (part, spent) in [("track", followed - started), ("count", followed.elapsed())] {
             metrics::histogram!(names::SET_SECONDS, "part" => part).record(spent.as_secs_f64());
+        }
+        camera.gaps.note(set.epoch, set.sequence, outcome.missing_sequences);
+        if outcome.kind == UpdateKind::AlreadySeen && camera.gaps.holds(set.epoch, set.sequence) {
+            let (epoch, sequence) = (set.epoch, set.sequence);
+            tracing::warn!(camera = key, epoch, sequence, "a frame came after a later one");
+            metrics::counter!(names::SWAPPED_FRAMES_TOTAL).increment(1);
         }
         let short_lines = std::mem::replace(&mut camera.short_lines, outcome.short_lines);
         if outcome.short_lines > short_lines {
@@ -290,16 +303,18 @@ impl CountHandler {
             for record in self.bus.read_range(&source, from, until).await? {
                 metrics::counter!(names::RESTORED_BYTES_TOTAL)
                     .increment(record.size_bytes() as u64);
-                if let Some(value) = &record.value {
-                    // State that cannot be read must stop us: going on would count anew.
-                    let state: CountState = decode(value).map_err(|error| {
-                        let at = record.offset;
-                        StageError::Fatal(format!(
-                            "{source}, offset {at}: state unreadable: {error}"
-                        ))
-                    })?;
-                    newest.insert(state.camera_key().to_string(), state);
-                }
+                let Some(value) = &record.value else {
+                    // It was given up.
+                    let key = record.key.as_deref().map(String::from_utf8_lossy);
+                    newest.remove(key.as_deref().unwrap_or_default());
+                    continue;
+                };
+                // State that cannot be read must stop us: going on would count anew.
+                let state: CountState = decode(value).map_err(|error| {
+                    let at = record.offset;
+                    StageError::Fatal(format!("{source}, offset {at}: state unreadable: {error}"))
+                })?;
+                newest.insert(state.camera_key().to_string(), state);
             }
             from = until;
         }
@@ -313,6 +328,47 @@ impl CountHandler {
         metrics::counter!(names::RESTORED_TOTAL).increment(cameras.len() as u64);
         tracing::info!(%partition, cameras = cameras.len(), elapsed = ?started.elapsed(), "restored");
         Ok(cameras)
+    }
+
+    /// Gives up the states of cameras that have no configuration and of which nothing has come for long. Answers
+    /// their tombstones: nothing is left of them once the topic is compacted.
+    async fn forget(&mut self) -> Result<Vec<OutRecord>, StageError> {
+        let silence = Duration::from_millis(self.config.forget_after_ms);
+        let is_due = |(key, camera): &(&String, &mut Camera)| {
+            camera.touched.elapsed() >= silence && !self.geometry.knows(key)
+        };
+        let mut due: Vec<_> = Vec::new();
+        for (at, cameras) in &mut self.partitions {
+            due.extend(cameras.iter_mut().filter(is_due).map(|(key, camera)| (at, key, camera)));
+        }
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let topic = self.topics.full(Topic::Detections);
+        let ends = self.bus.watermarks(&topic).await?;
+        let counted = self.bus.committed(&self.config.group, &topic).await?;
+        let mut gone = Vec::new();
+        for (at, key, camera) in due {
+            let (low, high) = ends.get(at.partition as usize).copied().unwrap_or_default();
+            let until = *camera.silent_until.get_or_insert(high);
+            if counted.get(at).copied().unwrap_or(low) >= until {
+                gone.push((at.clone(), key.clone()));
+            }
+        }
+        let tombstone = |(at, key): (TopicPartition, String)| {
+            tracing::info!(camera = key, "removed and silent: its state is given up");
+            if let Some(cameras) = self.partitions.get_mut(&at) {
+                cameras.remove(&key);
+            }
+            metrics::counter!(names::FORGOTTEN_TOTAL).increment(1);
+            OutRecord {
+                topic: self.topics.full(Topic::CountState),
+                key: key.into(),
+                partition: Some(at.partition),
+                value: None,
+            }
+        };
+        Ok(gone.into_iter().map(tombstone).collect())
     }
 
     fn report_cameras(&self) {
@@ -355,6 +411,10 @@ impl Handler for CountHandler {
         batch: Vec<(Record, DetectionSet)>,
         _: &Offsets,
     ) -> Result<Applied, StageError> {
+        let polls = self.polled.is_none_or(|polled| polled.elapsed() > CONFIG_POLL);
+        if polls {
+            self.poll_configuration().await?;
+        }
         self.await_configuration(&batch).await?;
         let (mut outputs, mut refused) = (Vec::new(), Vec::new());
         let mut changed: BTreeMap<(TopicPartition, String), ()> = BTreeMap::new();
@@ -382,6 +442,9 @@ impl Handler for CountHandler {
         }
         for (source, key) in changed.into_keys() {
             outputs.extend(self.state_record(&source, &key)?);
+        }
+        if polls {
+            outputs.extend(self.forget().await?);
         }
         self.report_cameras();
         Ok(Applied { outputs, refused })

@@ -15,6 +15,7 @@ use headcount_count::config::CountConfig;
 use headcount_count::{CameraCounter, CountEvent, SNAPSHOT_FORMAT, TrackerSettings, stage};
 use headcount_schemas::events::{CountState, Crossing, DeadLetter, DetectionSet};
 use headcount_schemas::{Event, Topic, TopicNames, decode};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use support::{config, counter, crowd};
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,41 @@ async fn start(
     (bus, tokio::spawn(running))
 }
 
+async fn until_all_is_counted(bus: &MemoryBus, names: &TopicNames) {
+    let detections = TopicPartition::new(names.full(Topic::Detections), 0);
+    let end = bus.watermarks(&detections.topic).await.unwrap()[0].1;
+    let group = CountConfig::default().group;
+    let counted = async {
+        while bus.committed(&group, &detections.topic).await.unwrap().get(&detections) != Some(&end)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("counts in time");
+}
+
+/// A frame that comes after a later one is passed over like one that comes again, but it shows.
+#[tokio::test]
+async fn swapped_frames_are_told_from_repeated_ones() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let names = TopicNames::default();
+    let shutdown = CancellationToken::new();
+    let (mut sets, _) = frames();
+    sets.insert(30, sets[29].clone());
+    sets.swap(20, 21);
+    let fresh = state(SNAPSHOT_FORMAT, counter().snapshot());
+    let (bus, running) = start(&names, &fresh, &sets, shutdown.clone()).await;
+    until_all_is_counted(&bus, &names).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    let shown = recorder.handle().render();
+    let shows = |line: &str| assert!(shown.lines().any(|found| found == line), "{line}: {shown}");
+    shows("headcount_count_swapped_frames_total 1");
+    shows("headcount_count_missing_frames_total 1");
+    shows(r#"headcount_count_detection_sets_total{outcome="already_seen"} 2"#);
+}
+
 #[tokio::test]
 async fn a_state_of_the_first_format_is_counted_on_and_written_in_the_newest() {
     let names = TopicNames::default();
@@ -130,16 +166,7 @@ async fn a_state_of_the_first_format_is_counted_on_and_written_in_the_newest() {
     let bytes = std::fs::read(kept(1, "bin")).unwrap();
     let (_, after) = frames();
     let (bus, running) = start(&names, &state(1, bytes.clone()), &after, shutdown.clone()).await;
-    let counted = async {
-        let detections = TopicPartition::new(names.full(Topic::Detections), 0);
-        let end = bus.watermarks(&detections.topic).await.unwrap()[0].1;
-        let group = CountConfig::default().group;
-        while bus.committed(&group, &detections.topic).await.unwrap().get(&detections) != Some(&end)
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, counted).await.expect("counts in time");
+    until_all_is_counted(&bus, &names).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
 

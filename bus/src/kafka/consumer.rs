@@ -22,10 +22,6 @@ use super::{KafkaConfig, blocking, client, other, to_list, to_record};
 use crate::record::{Offsets, TopicPartition};
 use crate::{BusError, Consumer, ConsumerEvent, GroupHandle, Subscription};
 
-/// Longest wait for the loop to restore or to drain before a rebalance goes on without it. Less
-/// than `max.poll.interval.ms`, or the broker would expel the consumer.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Longest wait, once nothing more is polled for, until the group knows that a member leaves it.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -122,6 +118,8 @@ pub(super) struct Context {
     closing: Arc<AtomicBool>,
     /// Whether the current outage has been told of.
     told: AtomicBool,
+    /// Longest wait for the loop before a rebalance goes on without it.
+    patience: Duration,
 }
 
 impl ClientContext for Context {
@@ -140,7 +138,7 @@ impl ClientContext for Context {
 impl Context {
     /// Waits for the loop's answer on the polling thread. The group's heartbeats go on meanwhile.
     fn wait<T>(&self, mut answer: oneshot::Receiver<T>) -> Option<T> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         while Instant::now() < deadline && !self.closing.load(Ordering::Acquire) {
             match answer.try_recv() {
                 Ok(answer) => return Some(answer),
@@ -273,6 +271,7 @@ impl KafkaConsumer {
             buffer: buffer.clone(),
             closing: closing.clone(),
             told: AtomicBool::new(false),
+            patience: Duration::from_millis(config.answer_patience_ms.into()),
         };
         let consumer: Arc<BaseConsumer<Context>> =
             Arc::new(settings.create_with_context(context).map_err(other)?);

@@ -2,6 +2,7 @@
 
 mod loops;
 mod membership;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
