@@ -1,7 +1,7 @@
 //! Records that have no business on their topic, written past the bus: it would refuse some of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use headcount_bus::kafka::KafkaConfig;
@@ -17,6 +17,9 @@ use crate::walkers;
 
 /// How long a record may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+/// Its partition, key and value.
+type RealRecord = (TopicPartition, Vec<u8>, Vec<u8>);
 /// Offsets at a partition's end among which a real record is looked for; some hold transaction marks.
 const LOOK_BACK: i64 = 200;
 /// What key, headers and the batch around a record may take.
@@ -88,12 +91,27 @@ impl Planter {
         Ok(())
     }
 
-    /// A record near the end of a topic that was not planted: its partition, key and value.
-    async fn real_record(
+    /// A record near the end of a topic that was not planted: its partition, key and value. A round may be so young
+    /// that there is none yet.
+    async fn real_record(&self, bus: &dyn Bus, name: &str) -> Result<RealRecord, ChaosError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.look_for_a_record(bus, name).await? {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                let what = format!("{name} holds a record to plant one beside");
+                return Err(ChaosError::TooSlow { what, patience_s: PATIENCE.as_secs() });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look_for_a_record(
         &self,
         bus: &dyn Bus,
         name: &str,
-    ) -> Result<(TopicPartition, Vec<u8>, Vec<u8>), ChaosError> {
+    ) -> Result<Option<RealRecord>, ChaosError> {
         for (number, (low, high)) in (0..).zip(bus.watermarks(name).await?) {
             let partition = TopicPartition::new(name, number);
             let from = low.max(high - LOOK_BACK);
@@ -102,11 +120,11 @@ impl Planter {
                 if let (Some(key), Some(value)) = (record.key, record.value)
                     && !self.garden.planted.contains(&place)
                 {
-                    return Ok((partition, key.to_vec(), value.to_vec()));
+                    return Ok(Some((partition, key.to_vec(), value.to_vec())));
                 }
             }
         }
-        Err(ChaosError::Other(format!("{name} holds no record yet to plant one beside")))
+        Ok(None)
     }
 }
 
