@@ -1,7 +1,7 @@
 //! Answers that may be given again: in memory, and in Redis where several processes share it.
 //!
 //! An answer is found by who asked (tenant, role, grants), what was asked, and how often what it is made of has
-//! changed ([`generations`]). Those who ask the same at the same time wait for one answer. What a change has
+//! changed (`generations`). Those who ask the same at the same time wait for one answer. What a change has
 //! overtaken is not found again; apart from that an answer lives as long as the endpoint's row says.
 
 mod generations;

@@ -3,7 +3,7 @@
 //! * [`catalogue`] turns declarations into rows; [`store`] writes and reads them.
 //! * [`settings`] judges rows: what cannot be obeyed is refused with the reason.
 //! * [`watch`] keeps what is in force up to date while the service runs.
-//! * [`pass`] is the layer around every handler: limits, the cache, the answer's form.
+//! * `pass` is the layer around every handler: limits, the cache, the answer's form.
 
 pub mod catalogue;
 pub mod config;
