@@ -49,6 +49,11 @@ impl BusLink {
         }
     }
 
+    /// The bus, if it is there.
+    pub fn now(&self) -> Option<Arc<dyn Bus>> {
+        self.bus.borrow().clone()
+    }
+
     /// Hands an event over; when this returns well, the bus has it.
     ///
     /// Otherwise it may still have it, or get it later. Its id is that of its natural key, so the same event

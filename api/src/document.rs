@@ -30,6 +30,7 @@ use crate::parameters::Parameter;
 use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 
 const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
 const BEARER: &str = "bearer";
 const API_KEY: &str = "api_key";
 const NO_SCOPES: [&str; 0] = [];
@@ -66,6 +67,11 @@ impl Answer {
     /// JSON of type `F`, which is a frame such as a page around things of type `T`.
     pub(crate) const fn json_of<F: ToSchema, T: ToSchema>() -> Self {
         Self { content_type: JSON, schema: framed::<F, T> }
+    }
+
+    /// Server-sent events whose data is JSON of type `T`.
+    pub(crate) const fn events<T: ToSchema>() -> Self {
+        Self { content_type: EVENT_STREAM, schema: reference::<T> }
     }
 
     /// JSON of type `T` under the registry's content type.
@@ -271,7 +277,9 @@ fn operation(
     if endpoint.formats.len() > 1 {
         operation = operation.response("406", failed(Code::NotAcceptable.title()));
     }
-    if endpoint.is_of_a_camera() || endpoint.parameters.contains(&Parameter::Camera) {
+    let asks_of_a_camera =
+        endpoint.parameters.contains(&Parameter::Camera) && !endpoint.tables.is_empty();
+    if endpoint.is_of_a_camera() || asks_of_a_camera {
         operation = operation.response("404", failed(Code::CameraNotFound.title()));
     } else if endpoint.service == Service::User && endpoint.needs_caller() {
         operation = operation.response("404", failed(Code::ResourceNotFound.title()));
@@ -284,6 +292,13 @@ fn operation(
     }
     if endpoint.rate_limit.is_some() {
         operation = operation.response("429", limited(failed(Code::RateLimitExceeded.title())));
+    }
+    if endpoint.answer.content_type == EVENT_STREAM {
+        let description =
+            "The id of the last event that the client has, sent by itself when it comes again.";
+        operation = operation
+            .parameter(header("Last-Event-ID", description, Required::False))
+            .response("503", failed("The event bus is away; try again later"));
     }
     if endpoint.path == READINESS {
         operation = operation.response("503", success(endpoint, schemas));

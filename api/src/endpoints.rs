@@ -14,15 +14,16 @@ use crate::auth::sessions::Tokens;
 use crate::cache::{self, CacheFigures};
 use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
+use crate::feed::event::LiveData;
 use crate::formats::{Format, JSON_ONLY};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
-    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, operations,
+    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, live, operations,
     registry, reports, setup, streams, users,
 };
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{
-    self, Camera, Cursor, Direction, From, Granularity, Limit, Line, Site, To, Version, Zone,
+    self, Camera, Cursor, Direction, From, Granularity, Limit, Line, Site, To, Type, Version, Zone,
 };
 use crate::state::ApiState;
 
@@ -431,6 +432,27 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::Analytics,
             Answer::json::<analytics::AnalyticsPage>(),
             |method| on(method, analytics::list),
+        )
+    },
+    Endpoint {
+        summary: "Count events as they happen, as server-sent events",
+        description: "Crossings, occupancy, visits and the time that was watched, as the topics have them: \
+                      each event's name is its kind. Its id is where the client is: who comes again with \
+                      it as `Last-Event-ID` gets all that followed, in the order of each camera, also from \
+                      another process; without it the stream begins now. `gap` says that some of it had \
+                      been deleted, `end` why the service ends the stream. An id without an event is a sign \
+                      of life; the second one after coming again says that nothing is missing any \
+                      more. An event that a machine posted twice comes twice, with the same `event_id`.",
+        roles: EVERYONE,
+        permissions: &[Permission::CountsRead],
+        rate_limit: ORDINARY,
+        parameters: &[Camera, Line, Zone, Type],
+        ..get(
+            "streamEvents",
+            "/api/v1/events",
+            Service::Counting,
+            Answer::events::<LiveData>(),
+            |method| on(method, live::events),
         )
     },
     Endpoint {

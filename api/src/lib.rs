@@ -30,6 +30,7 @@ pub mod document;
 pub mod endpoints;
 pub mod errors;
 pub mod exchange;
+pub mod feed;
 pub mod formats;
 pub mod gateway;
 pub mod handlers;

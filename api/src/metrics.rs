@@ -37,6 +37,11 @@ pub const CACHE_STALE_TOTAL: &str = "headcount_api_cache_stale_total";
 /// Rows of the gateway that cannot be obeyed.
 pub const GATEWAY_REFUSED_ROWS: &str = "headcount_api_gateway_refused_rows";
 
+/// Clients of the live feed.
+pub const FEED_CLIENTS: &str = "headcount_api_feed_clients";
+/// Records of count topics that are no events, by `reason`.
+pub const FEED_UNREADABLE_TOTAL: &str = "headcount_api_feed_unreadable_total";
+
 /// The `route` of requests that no route answers: their paths are the clients' invention, and a
 /// label for each would have no bound.
 const UNMATCHED: &str = "unmatched";
@@ -46,6 +51,8 @@ pub fn describe() {
     describe_counter!(REQUESTS_TOTAL, Unit::Count, "Requests answered");
     describe_histogram!(REQUEST_DURATION_SECONDS, Unit::Seconds, "Time to answer a request");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests under way");
+    describe_gauge!(FEED_CLIENTS, Unit::Count, "Clients of the live feed");
+    describe_counter!(FEED_UNREADABLE_TOTAL, Unit::Count, "Records that are no events");
     describe_counter!(RETRIES_TOTAL, Unit::Count, "Requests tried again");
     describe_counter!(
         FALLBACKS_TOTAL,

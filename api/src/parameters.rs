@@ -14,6 +14,7 @@ use utoipa::openapi::{self, Required};
 use headcount_schemas::events::Direction;
 
 use crate::cursor::Cursor;
+use crate::feed::event::Kind;
 use crate::problem::{Fault, Place};
 use crate::timestamp::Timestamp;
 
@@ -75,6 +76,8 @@ pub enum Parameter {
     Camera,
     /// Only this site.
     Site,
+    /// Only events of this kind.
+    Type,
 }
 
 impl Parameter {
@@ -92,6 +95,7 @@ impl Parameter {
             Parameter::Version => "version",
             Parameter::Camera => "camera_id",
             Parameter::Site => "site",
+            Parameter::Type => "type",
         }
     }
 
@@ -137,6 +141,11 @@ impl Parameter {
             ),
             Parameter::Camera => ("Only this camera.", name(), None),
             Parameter::Site => ("Only the site of this name.", name(), None),
+            Parameter::Type => (
+                "Only events of this kind.",
+                text().enum_values(Some(Kind::ALL.map(Kind::name))),
+                None,
+            ),
             Parameter::Granularity(allowed) => (
                 "Width of the buckets; days are those of UTC.",
                 text()
@@ -181,6 +190,8 @@ pub struct Query {
     pub camera_id: Option<String>,
     /// Only this site.
     pub site: Option<String>,
+    /// Only events of this kind.
+    pub kind: Option<Kind>,
 }
 
 impl Query {
@@ -199,6 +210,7 @@ impl Query {
             version: None,
             camera_id: None,
             site: None,
+            kind: None,
         };
         for parameter in declared {
             if let Parameter::Granularity([default, ..]) = parameter {
@@ -253,6 +265,13 @@ impl Query {
             Parameter::Version => self.version = Some(version(value)?),
             Parameter::Camera => self.camera_id = Some(name(value)?),
             Parameter::Site => self.site = Some(name(value)?),
+            Parameter::Type => {
+                let kind = Kind::ALL.into_iter().find(|kind| kind.name() == value);
+                self.kind = Some(kind.ok_or_else(|| {
+                    let names = Kind::ALL.map(Kind::name).join(", ");
+                    format!("`{}` is not one of {names}", shown(value))
+                })?);
+            }
             Parameter::Granularity(allowed) => {
                 let found = allowed.iter().find(|granularity| granularity.as_str() == value);
                 self.granularity = *found.ok_or_else(|| {
@@ -330,6 +349,7 @@ mod tests {
         Parameter::Version,
         Parameter::Camera,
         Parameter::Site,
+        Parameter::Type,
     ];
 
     fn parse(raw: &str) -> Result<Query, Vec<Fault>> {
@@ -361,6 +381,7 @@ mod tests {
     #[case("version=99999999999999999999", &["version"])]
     #[case("camera_id=", &["camera_id"])]
     #[case("site=a%00b", &["site"])]
+    #[case("type=crossings", &["type"])]
     #[case("lime=5", &["lime"])]
     #[case("=5", &[""])]
     #[case("limit=0&to=x&colour=red", &["limit", "to", "colour"])]

@@ -111,6 +111,12 @@ pub async fn serve_on(
     let relay = tokio::spawn(relay);
     let _background = background::start(&state);
     let watching = tokio::spawn(watch::run(state.clone(), shutdown.clone()));
+    let (feed, stopping) = (state.feed.clone(), shutdown.clone());
+    // Streams have no end of their own, and would hold up every other's good end.
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        feed.close();
+    });
     let app = router(state);
     sockets::serve(listener, app, &gateway, tls, drain_timeout, shutdown).await;
     watching.abort();

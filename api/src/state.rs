@@ -11,6 +11,7 @@ use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
 use crate::errors::catalogue::Catalogue;
 use crate::errors::log::ErrorLog;
+use crate::feed::Feed;
 use crate::gateway::Gateway;
 use crate::recovery::playbook::Playbook;
 use crate::refreshed::Refreshed;
@@ -37,6 +38,8 @@ pub struct ApiState {
     pub authenticator: Arc<Authenticator>,
     /// Where posted events go.
     pub bus: BusLink,
+    /// Where count events come from, as they happen.
+    pub feed: Arc<Feed>,
     /// Tells the relay of [`crate::outbox`] that there is something.
     pub outbox: Arc<Notify>,
     /// Renders the process's metrics.
@@ -56,7 +59,9 @@ impl ApiState {
     pub fn new(config: ApiConfig, pools: Pools, bus: BusLink, metrics: PrometheusHandle) -> Self {
         let gateway = Arc::new(Gateway::new(&config.gateway));
         let authenticator = Arc::new(Authenticator::new(pools.service.clone(), &config.auth));
+        let feed = Arc::new(Feed::new(bus.clone()));
         Self {
+            feed,
             config: Arc::new(config),
             pool: pools.tenant,
             service_pool: pools.service,

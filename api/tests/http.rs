@@ -185,7 +185,7 @@ async fn a_sane_request_id_is_kept(#[case] id: &str, #[case] kept: bool) {
 #[tokio::test]
 async fn a_database_that_is_away_is_said_so() {
     let app = app_without_database(ApiConfig::default());
-    // Who calls an open API is nobody, which is known without asking.
+    // Who calls an open API is nobody, which is known without asking, and live events come from the bus.
     let reads = |endpoint: &&Endpoint| {
         let is_read = endpoint.is_api() && endpoint.method == endpoints::Method::Get;
         is_read && endpoint.operation_id != "getMe" && !endpoint.tables.is_empty()

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod producer;
+mod tail;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 pub use self::consumer::GroupMember;
 use crate::record::{Offsets, Record, TopicPartition};
-use crate::{Bus, BusError, Consumer, Producer, Subscription, TopicSpec, Transactional};
+use crate::{Bus, BusError, Consumer, Producer, Subscription, Tail, TopicSpec, Transactional};
 
 /// How long one request to the broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -312,6 +313,10 @@ impl Bus for KafkaBus {
     ) -> Result<Vec<Record>, BusError> {
         let (bus, partition) = (self.clone(), partition.clone());
         blocking(move || bus.read_range_blocking(&partition, from, until)).await
+    }
+
+    async fn tail(&self, from: &Offsets) -> Result<Box<dyn Tail>, BusError> {
+        Ok(Box::new(tail::KafkaTail::start(&self.inner.config, from)?))
     }
 
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError> {

@@ -127,6 +127,10 @@ pub trait Bus: Send + Sync + 'static {
         until: i64,
     ) -> Result<Vec<Record>, BusError>;
 
+    /// Follows partitions outside any group: their committed records from the offsets `from` on, in offset order per
+    /// partition, for as long as the answer lives. What has been deleted is passed over.
+    async fn tail(&self, from: &Offsets) -> Result<Box<dyn Tail>, BusError>;
+
     /// What `group` has committed for `topic`; partitions without a commit are absent.
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError>;
 }
@@ -151,6 +155,13 @@ pub trait Consumer: Send {
     /// Goes without further answers, and gives its partitions to the others at once, also as a static member.
     /// One that has all partitions stays as with [`Consumer::close`], since nobody would take them.
     async fn leave(self: Box<Self>);
+}
+
+/// Follows partitions; see [`Bus::tail`].
+#[async_trait]
+pub trait Tail: Send {
+    /// The next record; waits until there is one. Cancel-safe. What is held ready is bounded.
+    async fn next(&mut self) -> Result<Record, BusError>;
 }
 
 /// Opaque proof of group membership for [`Transactional::commit`].

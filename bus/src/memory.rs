@@ -17,7 +17,7 @@ use self::groups::Groups;
 use self::log::Log;
 use crate::record::{Offsets, OutRecord, Record, TopicPartition};
 use crate::{
-    Bus, BusError, Consumer, ConsumerEvent, GroupHandle, Producer, Subscription, TopicSpec,
+    Bus, BusError, Consumer, ConsumerEvent, GroupHandle, Producer, Subscription, Tail, TopicSpec,
     Transactional,
 };
 
@@ -155,6 +155,11 @@ impl Bus for MemoryBus {
         until: i64,
     ) -> Result<Vec<Record>, BusError> {
         self.inner.lock().log.range(partition, from, until)
+    }
+
+    async fn tail(&self, from: &Offsets) -> Result<Box<dyn Tail>, BusError> {
+        let positions = from.iter().map(|(at, offset)| (at.clone(), *offset)).collect();
+        Ok(Box::new(MemoryTail { bus: self.clone(), positions, turn: 0 }))
     }
 
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError> {
@@ -323,6 +328,45 @@ impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         self.bus.inner.lock().groups.leave(&self.member.group, self.member.member);
         self.bus.inner.changed.notify_waiters();
+    }
+}
+
+struct MemoryTail {
+    bus: MemoryBus,
+    positions: Vec<(TopicPartition, i64)>,
+    /// Which partition is looked at first, so that none starves.
+    turn: usize,
+}
+
+impl MemoryTail {
+    fn try_next(&mut self) -> Result<Option<Record>, BusError> {
+        let state = self.bus.inner.lock();
+        let count = self.positions.len();
+        for i in 0..count {
+            let (partition, position) = &mut self.positions[(self.turn + i) % count];
+            if let Some(record) = state.log.at_or_after(partition, *position)? {
+                *position = record.offset + 1;
+                self.turn = (self.turn + i + 1) % count;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Tail for MemoryTail {
+    async fn next(&mut self) -> Result<Record, BusError> {
+        loop {
+            let bus = self.bus.clone();
+            let changed = bus.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(record) = self.try_next()? {
+                return Ok(record);
+            }
+            changed.await;
+        }
     }
 }
 

@@ -10,4 +10,5 @@ mod compose;
 mod control;
 mod faults;
 mod harness;
+mod live;
 mod readers;

@@ -30,7 +30,8 @@ pub(crate) async fn admit(
     }
 }
 
-async fn identity(
+/// Who sent `headers`, if they may use `endpoint`.
+pub(crate) async fn identity(
     state: &ApiState,
     endpoint: Option<&'static Endpoint>,
     headers: &HeaderMap,

@@ -11,6 +11,7 @@ pub mod events;
 pub mod geometry;
 pub mod health;
 pub mod keys;
+pub mod live;
 pub mod operations;
 pub mod pages;
 pub mod registry;

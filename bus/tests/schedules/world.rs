@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{
     Bus, BusError, Consumer, ConsumerEvent, GroupHandle, Offsets, OutRecord, Producer, Record,
-    Subscription, TopicPartition, TopicSpec, Transactional,
+    Subscription, Tail, TopicPartition, TopicSpec, Transactional,
 };
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -224,6 +224,10 @@ impl Bus for FaultyBus {
     ) -> Result<Vec<Record>, BusError> {
         self.controls.pause().await;
         self.bus.read_range(partition, from, until).await
+    }
+
+    async fn tail(&self, from: &Offsets) -> Result<Box<dyn Tail>, BusError> {
+        self.bus.tail(from).await
     }
 
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError> {

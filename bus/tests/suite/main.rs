@@ -4,7 +4,7 @@ mod loops;
 mod membership;
 mod refusals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -191,6 +191,33 @@ async fn refuses_unknown_topics(bus: Arc<dyn Bus>) {
     assert!(matches!(sent, Err(BusError::UnknownTopic(_))), "{sent:?}");
 }
 
+/// Whoever follows partitions gets what is committed from where they say, what is there and what comes, and nothing of
+/// a transaction that was aborted; and the group that they do not have holds nothing up.
+async fn partitions_are_followed_outside_any_group(bus: Arc<dyn Bus>) {
+    let topic = topic(&*bus, 2, KEEP).await;
+    let producer = bus.producer().await.expect("a producer");
+    let send = async |numbers: std::ops::Range<u32>| {
+        let records = numbers.map(|i| out(&topic, &format!("acme/{}", i % 5), &i.to_string()));
+        producer.send(records.collect()).await.expect("sends");
+    };
+    send(0..50).await;
+    let there = all(&*bus, &topic).await;
+    let from =
+        Offsets::from([(TopicPartition::new(&topic, 0), 3), (TopicPartition::new(&topic, 1), 0)]);
+    let before = |record: &&Record| record.offset < from[&record.source];
+    let skipped: BTreeSet<String> = there.iter().filter(before).map(text).collect();
+    let mut tail = bus.tail(&from).await.expect("a tail");
+    send(50..100).await;
+    let mut seen = BTreeSet::new();
+    let mut last: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    while seen.len() < 100 - skipped.len() {
+        let record = timeout(PATIENCE, tail.next()).await.expect("in time").expect("a record");
+        assert!(last.insert(record.source.clone(), record.offset) < Some(record.offset));
+        assert!(seen.insert(text(&record)), "twice: {record:?}");
+    }
+    assert!(seen.is_disjoint(&skipped));
+}
+
 macro_rules! on_both {
     ($($test:ident),* $(,)?) => {
         mod on_memory {
@@ -213,6 +240,7 @@ on_both!(
     starts_where_it_is_told,
     transactions_are_whole_and_fenced,
     refuses_unknown_topics,
+    partitions_are_followed_outside_any_group,
     the_loop_is_exact_across_restarts,
     members_come_and_go,
     letters_are_written_once,
