@@ -81,7 +81,13 @@ fn kept(app: Router, key: fn(&Request) -> Option<String>) -> Router {
             if let Some((status, content, body)) = key.as_ref().and_then(of) {
                 return answer(status, content, body);
             }
-            let (parts, body) = next.run(request).await.into_parts();
+            let response = next.run(request).await;
+            // A stream has no end.
+            if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
+            {
+                return response;
+            }
+            let (parts, body) = response.into_parts();
             let body = to_bytes(body, usize::MAX).await.expect("a body").to_vec();
             let content = parts.headers.get(CONTENT_TYPE).cloned();
             if let Some(key) = key

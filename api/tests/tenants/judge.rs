@@ -91,6 +91,7 @@ impl Judge {
             ("listCountingResults", Some(camera)) => {
                 return self.totals(world, user, camera, asked, answer);
             }
+            ("streamEvents", _) => return self.stream(world, user, asked, answer),
             ("listReports" | "listKpis", _) => return self.report(world, user, asked, answer),
             _ => None,
         };
@@ -123,6 +124,31 @@ impl Judge {
         let found = ["in_count", "out_count"].map(|name| totals[name].as_u64().unwrap_or(0));
         let expected = in_and_out(world, user, camera, asked, (from, to));
         differing("in and out", &found, &expected)
+    }
+
+    /// A stream tells the crossings that the caller sees and has asked for, each once.
+    fn stream(
+        &mut self,
+        world: &World,
+        user: &User,
+        asked: &Asked,
+        answer: &Answer,
+    ) -> Vec<String> {
+        self.compared += 1;
+        let zones_only = asked.value("zone").is_some() && asked.value("line").is_none();
+        let others_only = asked.value("type").is_some_and(|kind| kind != "crossing");
+        let one = asked.value("camera_id");
+        let cameras = (0..CAMERAS).filter(|_| !zones_only && !others_only);
+        let cameras = cameras.filter(|camera| one.is_none_or(|one| camera_id(*camera) == one));
+        let crossings = cameras.flat_map(|camera| visible(world, user, camera, asked));
+        let mut expected: Vec<String> = crossings.map(|one| one.id.to_string()).collect();
+        let data = answer.text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let read = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let mut found: Vec<String> =
+            read.filter_map(|event| Some(event["event_id"].as_str()?.to_owned())).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        differing("events", &found, &expected)
     }
 
     /// The figures of each camera, or those of all, are those of what the caller sees of them.

@@ -13,12 +13,15 @@ mod world;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
+use futures::StreamExt;
 use headcount_api::ApiConfig;
 use headcount_api::auth::AuthConfig;
 use headcount_api::bus_link::BusLink;
 use headcount_bus::memory::MemoryBus;
-use headcount_bus::{Bus, TopicSpec};
+use headcount_bus::{Bus, OutRecord, Producer, TopicSpec};
+use headcount_schemas::events;
+use headcount_schemas::ids::EventId;
 use headcount_schemas::{Topic, TopicNames};
 use rstest::rstest;
 use sqlx::PgPool;
@@ -29,10 +32,12 @@ use holes::Hole;
 use judge::Judge;
 use requests::Learnt;
 use support::Answer;
-use world::{Mark, World};
+use world::{CAMERAS, Mark, TENANTS, World};
 
 /// Few enough for every run of the tests.
 const REQUESTS: u64 = 3000;
+/// Only against hanging.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// A mistake that is not found within these is not found.
 const REQUESTS_FOR_A_HOLE: u64 = 20_000;
 
@@ -48,7 +53,7 @@ async fn world() -> &'static World {
 
 async fn app(world: &World) -> Router {
     let names = TopicNames::default();
-    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
+    let bus = MemoryBus::default();
     let spec = |topic: Topic| TopicSpec {
         name: names.full(topic),
         partitions: 1,
@@ -56,6 +61,8 @@ async fn app(world: &World) -> Router {
         retention: topic.retention(),
     };
     bus.ensure_topics(&Topic::ALL.map(spec)).await.expect("topics");
+    tell(world, &bus, &names).await;
+    let bus: Arc<dyn Bus> = Arc::new(bus);
     let auth = AuthConfig { required: Some(true), ..AuthConfig::default() };
     let config = ApiConfig { auth, ..ApiConfig::default() };
     let pools = world.rows.reader(&config);
@@ -63,6 +70,58 @@ async fn app(world: &World) -> Router {
     // For as long as the process lives.
     std::mem::forget(announcer);
     support::app_keeping(config, pools, link)
+}
+
+/// What a stream of events has to tell of what was: until its second sign of life.
+async fn missed(body: Body) -> String {
+    let mut stream = body.into_data_stream();
+    let mut text = String::new();
+    let signs = |text: &str| {
+        let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
+        whole
+            .split("\n\n")
+            .filter(|frame| frame.starts_with("id: ") && !frame.contains("\nevent: "))
+            .count()
+    };
+    while signs(&text) < 2 {
+        let bytes = tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time");
+        text.push_str(std::str::from_utf8(&bytes.expect("more").expect("bytes")).expect("UTF-8"));
+    }
+    text
+}
+
+/// Every crossing of the world, as the pipeline would have told it.
+async fn tell(world: &World, bus: &MemoryBus, names: &TopicNames) {
+    for (tenant, camera) in
+        (0..TENANTS).flat_map(|tenant| (0..CAMERAS).map(move |camera| (tenant, camera)))
+    {
+        for crossing in world.crossings(tenant, camera).unwrap_or_default() {
+            let event = events::Crossing {
+                event_id: EventId(crossing.id),
+                tenant: world.tenant(tenant).to_owned(),
+                camera: world::camera_id(camera),
+                epoch: 1,
+                sequence: 1,
+                line: crossing.line.clone(),
+                direction: match crossing.direction {
+                    "in" => events::Direction::In,
+                    _ => events::Direction::Out,
+                },
+                track: 1,
+                crossed_us: crossing.at.timestamp_micros(),
+                x: 0.5,
+                y: 0.5,
+                confidence: 0.9,
+                total_in: 1,
+                total_out: 0,
+                geometry_version: 1,
+                model: "m".to_owned(),
+                tracker: "t".to_owned(),
+            };
+            let record = OutRecord::event(names, &event).expect("a record");
+            bus.send(vec![record]).await.expect("sends");
+        }
+    }
 }
 
 /// Sends `requests` random requests; ends with the first answer that is not as it must be. Says how many were
@@ -75,8 +134,15 @@ async fn run(world: &World, app: &Router, seed: u64, requests: u64) -> (u64, Opt
         let asked = requests::random(&mut rng, world, &endpoints, &learnt);
         let response = app.clone().oneshot(asked.request(world)).await.expect("an answer");
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.expect("a body");
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let is_stream =
+            parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let text = match is_stream {
+            true => missed(body).await,
+            false => {
+                let bytes = to_bytes(body, usize::MAX).await.expect("a body");
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+        };
         let answer = Answer { status: parts.status, headers: parts.headers, text };
         let findings = judge.findings(world, &asked, &answer, &learnt);
         if !findings.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use headcount_api::endpoints::{ENDPOINTS, Endpoint};
+use headcount_api::feed::event::Kind as EventKind;
 use headcount_api::parameters::Parameter;
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -201,6 +202,7 @@ fn value(
         Parameter::Site => {
             Mark { tenant: rng.u8(0..TENANTS), camera: rng.u8(0..CAMERAS), kind: Kind::Site }.text()
         }
+        Parameter::Type => EventKind::ALL[rng.usize(0..EventKind::ALL.len())].name().to_owned(),
     })
 }
 
@@ -212,6 +214,10 @@ fn headers(rng: &mut fastrand::Rng, asked: &mut Asked, world: &World, learnt: &L
     if asked.endpoint.method.as_str() == "GET" && !learnt.tags.is_empty() && rng.u8(0..4) == 0 {
         let (tag, _) = &learnt.tags[rng.usize(0..learnt.tags.len())];
         asked.headers.push(("if-none-match", tag.clone()));
+    }
+    if asked.endpoint.operation_id == "streamEvents" {
+        // All that there has been, whoever was given this id.
+        asked.headers.push(("last-event-id", "1;0;0;0;0".to_owned()));
     }
     if asked.endpoint.conditional {
         asked.headers.push(("if-match", "*".to_owned()));
