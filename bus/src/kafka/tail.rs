@@ -41,15 +41,17 @@ impl KafkaTail {
             .name("kafka-tail".to_owned())
             .spawn(move || {
                 while !sender.is_closed() {
-                    match reader.poll(GLANCE) {
-                        Some(Ok(message)) => {
-                            if sender.blocking_send(to_record(&message)).is_err() {
-                                return;
-                            }
-                        }
+                    let record = match reader.poll(GLANCE) {
+                        Some(Ok(message)) => to_record(&message),
                         // The client connects again by itself.
-                        Some(Err(error)) => tracing::debug!(%error, "following partitions"),
-                        None => {}
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "following partitions");
+                            continue;
+                        }
+                        None => continue,
+                    };
+                    if sender.blocking_send(record).is_err() {
+                        return;
                     }
                 }
             })
