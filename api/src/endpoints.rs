@@ -18,8 +18,8 @@ use crate::feed::event::LiveData;
 use crate::formats::{Format, JSON_ONLY};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
-    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, live, operations,
-    registry, reports, setup, streams, users,
+    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, live,
+    operations, registry, reports, setup, streams, users,
 };
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{

@@ -15,6 +15,7 @@ use super::hub::{Client, Next};
 use crate::auth::gate;
 use crate::auth::{Caller, Identity};
 use crate::endpoints::Endpoint;
+use crate::gateway::pass;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -124,9 +125,18 @@ impl Session {
     async fn recheck(&mut self) -> Result<Arc<Caller>, Problem> {
         self.recheck_at = Instant::now() + recheck_every(&self.state);
         match gate::identity(&self.state, Some(self.endpoint), &self.headers).await? {
-            Identity::Known(caller) => Ok(caller),
+            Identity::Known(caller) => self.permitted(caller),
             Identity::Faulty(fault) => Err(Problem::invalid(vec![fault])),
         }
+    }
+
+    /// The caller, unless an operator has closed the endpoint to it.
+    fn permitted(&self, caller: Arc<Caller>) -> Result<Arc<Caller>, Problem> {
+        let in_force = self.state.gateway.in_force();
+        let refused = in_force
+            .of(self.endpoint)
+            .and_then(|settings| pass::refusal(&settings.access, self.endpoint, Some(&caller)));
+        refused.map_or(Ok(caller), Err)
     }
 }
 

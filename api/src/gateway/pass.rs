@@ -79,7 +79,11 @@ pub(crate) async fn pass(
 }
 
 /// Why the endpoint is closed to a caller beyond what the program itself declares.
-fn refusal(access: &Access, endpoint: &Endpoint, caller: Option<&Caller>) -> Option<Problem> {
+pub(crate) fn refusal(
+    access: &Access,
+    endpoint: &Endpoint,
+    caller: Option<&Caller>,
+) -> Option<Problem> {
     if !access.enabled {
         return Some(Problem::new(Code::EndpointDisabled, "an operator has closed this endpoint"));
     }
