@@ -159,6 +159,14 @@ impl<S: Send + Sync> FromRequestParts<S> for CameraId {
     }
 }
 
+/// Reads a cursor's key that is one row's number; for [`Call::after`].
+pub fn number_key(key: &[String]) -> Option<i64> {
+    match key {
+        [number] => number.parse().ok(),
+        _ => None,
+    }
+}
+
 /// Reads a cursor's key that is one event id; for [`Call::after`].
 pub fn uuid_key(key: &[String]) -> Option<Uuid> {
     match key {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headcount_schemas::TopicNames;
 
+use crate::alerts::webhook::WebhookConfig;
 use crate::auth::AuthConfig;
 use crate::gateway::GatewayConfig;
 
@@ -27,6 +28,10 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// After shutdown begins, requests under way have this long.
     pub drain_timeout: Duration,
+    /// Names this process in tables of measurements.
+    pub instance: String,
+    /// Where alerts are told; nowhere without.
+    pub webhook: Option<WebhookConfig>,
     /// Names of the topics, from which the registry's subjects follow.
     pub topics: TopicNames,
 }
@@ -43,6 +48,8 @@ impl Default for ApiConfig {
             max_in_flight: 256,
             max_body_bytes: 1 << 20,
             drain_timeout: Duration::from_secs(8),
+            instance: default_instance(),
+            webhook: None,
             topics: TopicNames::default(),
         }
     }
@@ -58,4 +65,10 @@ impl ApiConfig {
     pub fn allows_files(&self) -> bool {
         !self.requires_auth()
     }
+}
+
+/// Host and process: no two that run at the same time have the same.
+fn default_instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }

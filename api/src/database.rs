@@ -5,90 +5,105 @@
 //! other's rows, and one outside of such a transaction gets none.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Encode, PgPool, Postgres, QueryBuilder, Transaction, Type};
+use sqlx::{Encode, Postgres, QueryBuilder, Transaction, Type};
 
 use crate::access::Grants;
 use crate::auth::Caller;
 
 use crate::call::{Call, CameraId};
+use crate::connections::Connections;
+use crate::connections::session::Session;
 use crate::problem::Problem;
 use crate::range::{self, Range};
 use crate::timestamp::Timestamp;
 
 /// All queries of one answer see the same rows.
 pub struct Snapshot {
-    transaction: Transaction<'static, Postgres>,
+    session: Session,
 }
 
-/// Begins a transaction that sees what `caller` sees. `mode` is this program's text.
-async fn begin(
-    pool: &PgPool,
-    caller: &Caller,
-    mode: &'static str,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+/// How a transaction begins that sees what `caller` sees. `mode` is this program's text.
+fn beginning(caller: &Caller, mode: &str) -> String {
     // Safe: a tenant's id is made of letters, digits, `.`, `_` and `-`.
     let tenant = caller.tenant.as_str();
     let everything = match &caller.grants {
         Grants::Everything => "; SET LOCAL headcount.grants = '{*}'",
         Grants::Only(_) => "",
     };
-    let begin = format!("BEGIN {mode}; SET LOCAL headcount.tenant = '{tenant}'{everything}");
-    let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await?;
+    format!("BEGIN {mode}; SET LOCAL headcount.tenant = '{tenant}'{everything}")
+}
+
+/// Lets `session` see what `caller` was granted, where that is not everything.
+async fn granted(mut session: Session, caller: &Caller) -> Result<Session, Problem> {
     if let Grants::Only(entries) = &caller.grants {
         sqlx::query("SELECT set_config('headcount.grants', $1::text[]::text, true)")
             .bind(entries)
-            .execute(&mut *transaction)
+            .execute(&mut session)
             .await?;
     }
-    Ok(transaction)
+    Ok(session)
 }
 
 /// Begins a transaction that writes what is `caller`'s; commit it.
 pub async fn begin_write(
-    pool: &PgPool,
+    pool: impl Into<Connections>,
     caller: &Caller,
 ) -> Result<Transaction<'static, Postgres>, Problem> {
-    Ok(begin(pool, caller, "ISOLATION LEVEL READ COMMITTED READ WRITE").await?)
+    let begin = beginning(caller, "ISOLATION LEVEL READ COMMITTED READ WRITE");
+    let session = granted(pool.into().write(&begin).await?, caller).await?;
+    Ok(session.into_transaction())
 }
+
+const READING: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 impl Snapshot {
     /// Begins. Dropping it ends it; it has nothing to commit.
-    pub async fn begin(pool: &PgPool, caller: &Caller) -> Result<Self, Problem> {
-        let transaction = begin(pool, caller, "ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        Ok(Self { transaction })
+    pub async fn begin(pool: impl Into<Connections>, caller: &Caller) -> Result<Self, Problem> {
+        let begin = beginning(caller, READING);
+        let session = pool.into().read(caller.tenant.as_str(), &begin).await?;
+        Ok(Self { session: granted(session, caller).await? })
+    }
+
+    /// As [`Snapshot::begin`], of what is there now and nowhere behind.
+    pub async fn newest(pool: impl Into<Connections>, caller: &Caller) -> Result<Self, Problem> {
+        let session = pool.into().write(&beginning(caller, READING)).await?;
+        Ok(Self { session: granted(session, caller).await? })
     }
 
     /// Begins, and makes sure that the camera is the tenant's and not
     /// removed.
     pub async fn of_camera(
-        pool: &PgPool,
+        pool: impl Into<Connections>,
         call: &Call,
         CameraId(camera): &CameraId,
     ) -> Result<Self, Problem> {
         let mut snapshot = Self::begin(pool, &call.caller).await?;
+        // The answer is the server's process, for the figures of the connection.
         let known: Option<i32> = sqlx::query_scalar(
-            "SELECT 1 FROM camera_configurations \
+            "SELECT pg_backend_pid() FROM camera_configurations \
              WHERE tenant_id = $1 AND camera_id = $2 AND deleted_at IS NULL",
         )
         .bind(call.tenant.as_str())
         .bind(camera)
-        .fetch_optional(&mut *snapshot.transaction)
+        .fetch_optional(&mut snapshot.session)
         .await?;
-        known.map(|_| snapshot).ok_or_else(|| Problem::camera_not_found(camera))
+        let backend = known.ok_or_else(|| Problem::camera_not_found(camera))?;
+        snapshot.session.is_backend(backend);
+        Ok(snapshot)
     }
 }
 
 impl std::ops::Deref for Snapshot {
-    type Target = sqlx::PgConnection;
+    type Target = Session;
 
     fn deref(&self) -> &Self::Target {
-        &self.transaction
+        &self.session
     }
 }
 
 impl std::ops::DerefMut for Snapshot {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.transaction
+        &mut self.session
     }
 }
 

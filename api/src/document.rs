@@ -240,6 +240,9 @@ fn operation(
     if endpoint.is_api() {
         operation =
             operation.response("400", failed("`VALIDATION_ERROR`; `errors` names every fault"));
+        operation = operation
+            .response("500", failed(Code::InternalError.title()))
+            .response("default", failed("Any other problem; `code` says which"));
     }
     if endpoint.conditional {
         operation = operation
@@ -281,7 +284,8 @@ fn operation(
         endpoint.parameters.contains(&Parameter::Camera) && !endpoint.tables.is_empty();
     if endpoint.is_of_a_camera() || asks_of_a_camera {
         operation = operation.response("404", failed(Code::CameraNotFound.title()));
-    } else if endpoint.service == Service::User && endpoint.needs_caller() {
+    } else if matches!(endpoint.service, Service::User | Service::Admin) && endpoint.needs_caller()
+    {
         operation = operation.response("404", failed(Code::ResourceNotFound.title()));
     }
     if endpoint.service == Service::Registry && endpoint.path.contains('{') {

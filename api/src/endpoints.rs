@@ -18,8 +18,8 @@ use crate::feed::event::LiveData;
 use crate::formats::{Format, JSON_ONLY};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
-    admin, analytics, audit, auth, cameras, counting, detections, events, health, keys, live,
-    operations, registry, reports, setup, streams, users,
+    admin, alerts, analytics, audit, auth, cameras, counting, detections, errors, events, health,
+    keys, live, operations, registry, reports, service, setup, streams, users,
 };
 use crate::parameters::Granularity::{Day, Hour, Minute};
 use crate::parameters::Parameter::{
@@ -42,19 +42,22 @@ pub enum Service {
     User,
     /// Schemas of the topics.
     Registry,
+    /// How the service is, for those who manage it.
+    Admin,
     /// For those who run the service.
     Operations,
 }
 
 impl Service {
     /// Every service, in the order of the document.
-    pub const ALL: [Service; 7] = [
+    pub const ALL: [Service; 8] = [
         Service::Camera,
         Service::Counting,
         Service::Detection,
         Service::Analytics,
         Service::User,
         Service::Registry,
+        Service::Admin,
         Service::Operations,
     ];
 
@@ -67,6 +70,7 @@ impl Service {
             Service::Analytics => "analytics_service",
             Service::User => "user_service",
             Service::Registry => "registry_service",
+            Service::Admin => "admin_service",
             Service::Operations => "operations_service",
         }
     }
@@ -80,6 +84,7 @@ impl Service {
             Service::Analytics => "Counts by minute, hour and day, each with its coverage.",
             Service::User => "Users, their logins and keys.",
             Service::Registry => "The topics' schemas, in the shapes of Confluent's registry.",
+            Service::Admin => "Errors, alerts, speed and connections of the service.",
             Service::Operations => "For those who run the service.",
         }
     }
@@ -1014,6 +1019,100 @@ pub static ENDPOINTS: &[Endpoint] = &[
             Service::Operations,
             Answer::nothing(),
             |method| on(method, admin::empty_cache),
+        )
+    },
+    Endpoint {
+        summary: "Alerts, newest first",
+        description: "Those of the tenant, and those about the service itself. An alert stays one as \
+                      long as its cause goes on.",
+        tables: &["system_alerts"],
+        roles: OPERATORS,
+        permissions: &[Permission::AlertsManage],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listAlerts",
+            "/api/v1/alerts",
+            Service::Admin,
+            Answer::json_of::<Page<alerts::Alert>, alerts::Alert>(),
+            |method| on(method, alerts::list),
+        )
+    },
+    Endpoint {
+        summary: "Acknowledge an alert",
+        description: "The first to do so is remembered; doing it again changes nothing.",
+        tables: &["system_alerts"],
+        roles: OPERATORS,
+        permissions: &[Permission::AlertsManage],
+        rate_limit: ORDINARY,
+        method: Method::Put,
+        ..get(
+            "acknowledgeAlert",
+            "/api/v1/alerts/{id}/acknowledgement",
+            Service::Admin,
+            Answer::json_of::<One<alerts::Alert>, alerts::Alert>(),
+            |method| on(method, alerts::acknowledge),
+        )
+    },
+    Endpoint {
+        summary: "Requests of the tenant that were answered with an error, newest first",
+        tables: &["api_error_logs", "api_error_codes", "database_error_patterns"],
+        roles: ADMINS,
+        permissions: &[Permission::ServiceRead],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listErrors",
+            "/api/v1/admin/errors",
+            Service::Admin,
+            Answer::json_of::<Page<errors::LoggedError>, errors::LoggedError>(),
+            |method| on(method, errors::list),
+        )
+    },
+    Endpoint {
+        summary: "How fast endpoints answer, by minute, newest first",
+        description: "One row per endpoint, minute and process, where there was a request.",
+        tables: &["api_performance_metrics"],
+        roles: ADMINS,
+        permissions: &[Permission::ServiceRead],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor, From, To],
+        ..get(
+            "listPerformance",
+            "/api/v1/admin/performance",
+            Service::Admin,
+            Answer::json_of::<Page<service::EndpointMinute>, service::EndpointMinute>(),
+            |method| on(method, service::performance),
+        )
+    },
+    Endpoint {
+        summary: "Queries that took more than a second, with their plans, newest first",
+        description: "Neither texts nor plans hold values.",
+        tables: &["query_optimization_tracking"],
+        roles: ADMINS,
+        permissions: &[Permission::ServiceRead],
+        rate_limit: ORDINARY,
+        parameters: &[Limit, Cursor],
+        ..get(
+            "listSlowQueries",
+            "/api/v1/admin/performance/queries",
+            Service::Admin,
+            Answer::json_of::<Page<service::TrackedQuery>, service::TrackedQuery>(),
+            |method| on(method, service::queries),
+        )
+    },
+    Endpoint {
+        summary: "How the connections to the database are",
+        tables: &["database_connection_pool", "database_connection_health"],
+        roles: ADMINS,
+        permissions: &[Permission::ServiceRead],
+        rate_limit: ORDINARY,
+        ..get(
+            "getDatabaseHealth",
+            "/api/v1/admin/database",
+            Service::Admin,
+            Answer::json_of::<One<service::DatabaseHealth>, service::DatabaseHealth>(),
+            |method| on(method, service::database),
         )
     },
     Endpoint {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::errors::record::ErrorRecord;
 use crate::errors::trace::TraceId;
 use crate::observed::{self, Observed};
+use crate::performance::minutes::Answered;
 use crate::problem::{Asked, Code, Problem};
 use crate::state::ApiState;
 
@@ -85,6 +87,8 @@ pub(crate) async fn complete(
     let asked = ErrorRecord::begin(&request, route.as_ref().map(MatchedPath::as_str));
     let accept_language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let request_bytes = request.body().size_hint().exact().unwrap_or(0);
 
     let observed = Arc::new(Observed::default());
     let mut response = observed::watch(observed.clone(), next.run(request)).await;
@@ -104,6 +108,17 @@ pub(crate) async fn complete(
         }
         state.errors.keep(asked.answered(&problem, &id, &trace, &observed, started.elapsed()));
     }
+    let (queries, query_time) = observed.queries();
+    let answered = Answered {
+        status: response.status().as_u16(),
+        took: started.elapsed(),
+        queries,
+        query_time,
+        cache_hit: cache_hit(response.headers()),
+        bytes: request_bytes.saturating_add(response.body().size_hint().exact().unwrap_or(0)),
+    };
+    let route = route.as_ref().map(MatchedPath::as_str);
+    state.minutes.add(route, method.as_str(), answered);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, value);
@@ -112,6 +127,12 @@ pub(crate) async fn complete(
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether the cache had the answer, as `Cache-Status` (RFC 9211) tells; none where it was not asked.
+fn cache_hit(headers: &HeaderMap) -> Option<bool> {
+    let status = headers.get("cache-status")?.to_str().ok()?;
+    Some(status.split(';').any(|part| part.trim() == "hit"))
 }
 
 /// The problem that a handler returned, or that a layer below meant by a bare status.

@@ -173,7 +173,7 @@ async fn claimed(
         return Ok(Entry::First(claim, Request::from_parts(parts, Body::from(bytes))));
     }
 
-    let mut snapshot = Snapshot::begin(&state.pool, caller).await?;
+    let mut snapshot = Snapshot::newest(&state.pool, caller).await?;
     let found: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
         "SELECT request_hash, answer FROM idempotency_keys \
          WHERE tenant_id = $1 AND caller = $2 AND key_hash = $3",

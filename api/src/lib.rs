@@ -12,6 +12,7 @@
 //! The sink is the only writer of events: what is posted goes to the bus.
 
 pub mod access;
+pub mod alerts;
 pub mod answers;
 pub mod audit;
 pub mod auth;
@@ -24,6 +25,7 @@ pub mod call;
 pub mod camera_input;
 pub mod config;
 mod csv_answer;
+pub mod connections;
 pub mod cursor;
 pub mod database;
 pub mod document;
@@ -40,6 +42,7 @@ pub mod metrics;
 pub mod observed;
 pub mod outbox;
 pub mod parameters;
+pub mod performance;
 pub mod preconditions;
 pub mod problem;
 pub mod range;
@@ -58,5 +61,5 @@ pub mod validation;
 pub use config::ApiConfig;
 pub use gateway::GatewayConfig;
 pub use router::router;
-pub use stage::{ServeError, connect_lazily, serve, serve_on};
+pub use stage::{ServeError, connect_lazily, connect_with_replicas, serve, serve_on};
 pub use state::{ApiState, Pools};

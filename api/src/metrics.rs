@@ -41,6 +41,16 @@ pub const GATEWAY_REFUSED_ROWS: &str = "headcount_api_gateway_refused_rows";
 pub const FEED_CLIENTS: &str = "headcount_api_feed_clients";
 /// Records of count topics that are no events, by `reason`.
 pub const FEED_UNREADABLE_TOTAL: &str = "headcount_api_feed_unreadable_total";
+/// Circuit breaker of a `pool`: 0 closed, 1 half open, 2 open.
+pub const CIRCUIT_STATE: &str = "headcount_api_circuit_state";
+/// Whether the server of a `pool` answered when it was last looked after.
+pub const NODE_REACHABLE: &str = "headcount_api_database_reachable";
+/// How far the replica of a `pool` is behind.
+pub const REPLICA_LAG_SECONDS: &str = "headcount_api_replica_lag_seconds";
+/// Slow queries that nobody had time to look into.
+pub const SLOW_QUERIES_DROPPED_TOTAL: &str = "headcount_api_slow_queries_dropped_total";
+/// Alerts sent to the webhook, by `result`: taken or failed.
+pub const WEBHOOK_DELIVERIES_TOTAL: &str = "headcount_api_webhook_deliveries_total";
 
 /// The `route` of requests that no route answers: their paths are the clients' invention, and a
 /// label for each would have no bound.
@@ -59,6 +69,11 @@ pub fn describe() {
         Unit::Count,
         "Requests for which an answer from before would do"
     );
+    describe_gauge!(CIRCUIT_STATE, Unit::Count, "Circuit breaker: 0 closed, 1 half open, 2 open");
+    describe_gauge!(NODE_REACHABLE, Unit::Count, "Whether a server of the database answers");
+    describe_gauge!(REPLICA_LAG_SECONDS, Unit::Seconds, "How far a replica is behind");
+    describe_counter!(SLOW_QUERIES_DROPPED_TOTAL, Unit::Count, "Slow queries not looked into");
+    describe_counter!(WEBHOOK_DELIVERIES_TOTAL, Unit::Count, "Alerts sent to the webhook");
     describe_counter!(ERROR_LOG_WRITTEN_TOTAL, Unit::Count, "Errors written to the error log");
     describe_counter!(
         ERROR_LOG_DROPPED_TOTAL,

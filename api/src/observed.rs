@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::endpoints::Endpoint;
+
 tokio::task_local! {
     static UNDER_WAY: Arc<Observed>;
 }
@@ -19,6 +21,7 @@ pub struct Observed {
     query_time_us: AtomicU64,
     tenant: OnceLock<String>,
     user: OnceLock<String>,
+    endpoint: OnceLock<&'static Endpoint>,
 }
 
 impl Observed {
@@ -31,6 +34,11 @@ impl Observed {
     /// Whose rows were asked for, once that is known.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.get().map(String::as_str)
+    }
+
+    /// What was called, once that is known.
+    pub fn endpoint(&self) -> Option<&'static Endpoint> {
+        self.endpoint.get().copied()
     }
 
     /// Who asked, once that is known.
@@ -61,6 +69,11 @@ pub fn queried(observed: Option<&Observed>, took: Duration) {
 /// The request under way is for this tenant.
 pub fn is_for_tenant(tenant: &str) {
     let _ = UNDER_WAY.try_with(|observed| observed.tenant.set(tenant.to_owned()));
+}
+
+/// The request under way is for this endpoint.
+pub fn is_for_endpoint(endpoint: &'static Endpoint) {
+    let _ = UNDER_WAY.try_with(|observed| observed.endpoint.set(endpoint));
 }
 
 /// The request under way is this caller's.

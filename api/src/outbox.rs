@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus_link::BusLink;
+use crate::connections::Connections;
 use crate::tenant::Tenant;
 
 /// How often the relay looks without having been told to: records of other processes, and of crashes.
@@ -66,7 +67,13 @@ pub async fn enqueue(
 }
 
 /// Relays until `shutdown`. `wake` tells that there is something.
-pub async fn relay(pool: PgPool, link: BusLink, wake: Arc<Notify>, shutdown: CancellationToken) {
+pub async fn relay(
+    pool: impl Into<Connections>,
+    link: BusLink,
+    wake: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    let pool = pool.into();
     let bus = tokio::select! {
         () = shutdown.cancelled() => return,
         bus = link.bus() => bus,
@@ -75,11 +82,11 @@ pub async fn relay(pool: PgPool, link: BusLink, wake: Arc<Notify>, shutdown: Can
     loop {
         let round = async {
             if !reconciled {
-                reconcile(&pool, &bus, link.topics()).await?;
+                reconcile(pool.service_pool(), &bus, link.topics()).await?;
                 reconciled = true;
             }
             let Ok(producer) = link.producer().await else { return Err(RelayError::Silence) };
-            while drain(&pool, &*producer, link.topics()).await? == BATCH {}
+            while drain(pool.service_pool(), &*producer, link.topics()).await? == BATCH {}
             Ok(())
         };
         let pause = match round.await {

@@ -12,8 +12,11 @@ use crate::background;
 use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
 use crate::gateway::watch;
+use crate::connections::Connections;
+use crate::connections::node::Node;
 use crate::metrics as names;
 use crate::outbox;
+use crate::refreshed::Refreshed;
 use crate::router::router;
 use crate::sockets::{self, TlsError};
 use crate::state::{ApiState, Pools};
@@ -72,13 +75,31 @@ pub fn connect_lazily(
     Pools { tenant: pool(max_connections, tenant), service: pool(SERVICE_CONNECTIONS, options) }
 }
 
+/// As [`connect_lazily`], to a primary and to servers that follow it: those are read from, too.
+pub fn connect_with_replicas(
+    primary: PgConnectOptions,
+    replicas: Vec<PgConnectOptions>,
+    max_connections: u32,
+    config: &ApiConfig,
+) -> Connections {
+    let node = |name: &str, options: PgConnectOptions| {
+        let pools = connect_lazily(options, max_connections, config);
+        Node::new(name, pools.tenant, pools.service)
+    };
+    let replicas = replicas.into_iter().enumerate().map(|(index, options)| match index {
+        0 => node("replica", options),
+        _ => node(&format!("replica-{}", index + 1), options),
+    });
+    Connections::new(node("primary", primary), replicas.collect(), Refreshed::default())
+}
+
 /// Serves the API on `config.listen` until `shutdown` is cancelled, then lets the requests under
 /// way finish for as long as `config.drain_timeout`.
 ///
 /// `metrics` renders the process's recorder under `/metrics`.
 pub async fn serve(
     config: ApiConfig,
-    pools: Pools,
+    pools: impl Into<Connections>,
     bus: BusLink,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
@@ -93,7 +114,7 @@ pub async fn serve(
 pub async fn serve_on(
     listener: TcpListener,
     config: ApiConfig,
-    pools: Pools,
+    pools: impl Into<Connections>,
     bus: BusLink,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
@@ -105,9 +126,9 @@ pub async fn serve_on(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, tls = tls.is_some(), "the API is listening");
     }
-    let service_pool = pools.service.clone();
-    let state = ApiState::new(config, pools, bus.clone(), metrics);
-    let relay = outbox::relay(service_pool, bus, state.outbox.clone(), shutdown.clone());
+    let pools = pools.into();
+    let state = ApiState::new(config, &pools, bus.clone(), metrics);
+    let relay = outbox::relay(pools, bus, state.outbox.clone(), shutdown.clone());
     let relay = tokio::spawn(relay);
     let _background = background::start(&state);
     let watching = tokio::spawn(watch::run(state.clone(), shutdown.clone()));

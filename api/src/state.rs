@@ -9,10 +9,12 @@ use tokio::sync::Notify;
 use crate::auth::Authenticator;
 use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
+use crate::connections::Connections;
 use crate::errors::catalogue::Catalogue;
 use crate::errors::log::ErrorLog;
 use crate::feed::Feed;
 use crate::gateway::Gateway;
+use crate::performance::minutes::Minutes;
 use crate::recovery::playbook::Playbook;
 use crate::refreshed::Refreshed;
 
@@ -30,10 +32,9 @@ pub struct Pools {
 pub struct ApiState {
     /// Settings.
     pub config: Arc<ApiConfig>,
-    /// The database, behind the views of one tenant; see [`crate::database`].
-    pub pool: PgPool,
-    /// The database as it is. No handler reads rows of tenants through it.
-    pub service_pool: PgPool,
+    /// The servers of the database; requests see it behind the views of one tenant, see
+    /// [`crate::database`].
+    pub pool: Connections,
     /// Recognises callers.
     pub authenticator: Arc<Authenticator>,
     /// Where posted events go.
@@ -44,6 +45,8 @@ pub struct ApiState {
     pub outbox: Arc<Notify>,
     /// Renders the process's metrics.
     pub metrics: PrometheusHandle,
+    /// How fast endpoints answer, in the minute that is running.
+    pub minutes: Arc<Minutes>,
     /// How errors are worded.
     pub catalogue: Refreshed<Catalogue>,
     /// What is done about errors of the database.
@@ -56,23 +59,29 @@ pub struct ApiState {
 
 impl ApiState {
     /// `metrics` renders whatever recorder the process has installed.
-    pub fn new(config: ApiConfig, pools: Pools, bus: BusLink, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        config: ApiConfig,
+        pools: impl Into<Connections>,
+        bus: BusLink,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let pool = pools.into();
         let gateway = Arc::new(Gateway::new(&config.gateway));
-        let authenticator = Arc::new(Authenticator::new(pools.service.clone(), &config.auth));
+        let authenticator = Arc::new(Authenticator::new(pool.clone(), &config.auth));
         let feed = Arc::new(Feed::new(bus.clone()));
         Self {
             feed,
             config: Arc::new(config),
-            pool: pools.tenant,
-            service_pool: pools.service,
+            playbook: pool.playbook().clone(),
+            pool,
             authenticator,
             bus,
             outbox: Arc::default(),
             metrics,
             catalogue: Refreshed::default(),
-            playbook: Refreshed::default(),
             errors: Arc::default(),
             gateway,
+            minutes: Arc::default(),
         }
     }
 }

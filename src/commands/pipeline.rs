@@ -148,10 +148,16 @@ async fn start_database_stages(
         running.spawn(async move { ("sink", stage.await.map_err(Into::into)) });
     }
     if stages.api {
-        let api = config.api.to_config(names.clone(), config.sources.clone());
+        let mut api = config.api.to_config(names.clone(), config.sources.clone());
+        api.webhook = config.alerts.webhook()?;
+        if let Some(instance) = &config.instance {
+            api.instance = instance.clone();
+        }
         let options = stores::database(config)?;
+        let replicas = stores::replicas(config)?;
         // Connects when first asked, so that it can say that the database is away.
-        let pools = headcount_api::connect_lazily(options, config.database.max_connections, &api);
+        let most = config.database.max_connections;
+        let pools = headcount_api::connect_with_replicas(options, replicas, most, &api);
         let (link, announcer) = BusLink::new(bus.clone(), names.clone());
         if bus.is_none() {
             tokio::spawn(connect_for_api(config.clone(), announcer, shutdown.clone()));

@@ -38,6 +38,12 @@ pub fn database(config: &Config) -> anyhow::Result<PgConnectOptions> {
     url.parse::<PgConnectOptions>().context("database.url")
 }
 
+/// How to reach the replicas that are configured.
+pub fn replicas(config: &Config) -> anyhow::Result<Vec<PgConnectOptions>> {
+    let urls = config.database.replica_urls.iter();
+    urls.map(|url| url.parse::<PgConnectOptions>().context("database.replica_urls")).collect()
+}
+
 /// Connects, trying again until the configured patience ends.
 pub async fn connect(config: &Config) -> anyhow::Result<PgPool> {
     let options = database(config)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headcount_api::ApiConfig;
+use headcount_api::alerts::webhook::WebhookConfig;
 use headcount_api::auth::AuthConfig;
 use headcount_api::gateway::{GatewayConfig, TlsFiles, WithoutRedis};
 use headcount_bus::TopicSpec;
@@ -55,6 +56,8 @@ pub struct Config {
     pub sink: SinkConfig,
     /// The stage `api`.
     pub api: ApiSection,
+    /// Where alerts are told.
+    pub alerts: AlertsSection,
 }
 
 /// Logging.
@@ -172,6 +175,9 @@ pub struct DatabaseSection {
     /// `postgres://user:password@host:port/name`; also read from `DATABASE_URL`. None: `up`
     /// starts a private server, other commands refuse.
     pub url: Option<String>,
+    /// Servers that follow the one at `url` by streaming: the API reads from them, too, and writes to
+    /// the one that takes its place.
+    pub replica_urls: Vec<String>,
     /// Connections of one stage at most.
     pub max_connections: u32,
     /// How long a database that is away is waited for at the start, in seconds.
@@ -184,6 +190,7 @@ impl Default for DatabaseSection {
     fn default() -> Self {
         Self {
             url: None,
+            replica_urls: Vec::new(),
             max_connections: 8,
             connect_timeout_s: 30,
             private_dir: PathBuf::from(".local/postgres"),
@@ -196,10 +203,46 @@ impl fmt::Debug for DatabaseSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseSection")
             .field("url", &self.url.as_ref().map(|_| "[set]"))
+            .field("replica_urls", &format_args!("[{} set]", self.replica_urls.len()))
             .field("max_connections", &self.max_connections)
             .field("connect_timeout_s", &self.connect_timeout_s)
             .field("private_dir", &self.private_dir)
             .finish()
+    }
+}
+
+/// Where alerts are told, beside the API.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertsSection {
+    /// Address that every new alert is posted to, `http` or `https`; none: nowhere.
+    pub webhook_url: Option<String>,
+    /// Signs what is posted (HMAC-SHA-256, header `Headcount-Signature`); needed with an address.
+    pub webhook_secret: Option<String>,
+}
+
+/// Without the secret, and without what an address may hold of one.
+impl fmt::Debug for AlertsSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlertsSection")
+            .field("webhook_url", &self.webhook_url.as_ref().map(|_| "[set]"))
+            .field("webhook_secret", &self.webhook_secret.as_ref().map(|_| "[set]"))
+            .finish()
+    }
+}
+
+impl AlertsSection {
+    /// What the API takes.
+    pub fn webhook(&self) -> anyhow::Result<Option<WebhookConfig>> {
+        match (&self.webhook_url, &self.webhook_secret) {
+            (None, _) => Ok(None),
+            (Some(url), Some(secret)) if !secret.is_empty() => {
+                let web = url.starts_with("https://") || url.starts_with("http://");
+                anyhow::ensure!(web, "alerts.webhook_url is no http or https address");
+                Ok(Some(WebhookConfig { url: url.clone(), secret: secret.clone() }))
+            }
+            _ => anyhow::bail!("alerts.webhook_url needs alerts.webhook_secret, which signs"),
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
-use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -19,6 +18,7 @@ use super::jwks::RemoteIssuer;
 use super::secrets::{self, Named};
 use super::sessions::Sessions;
 use crate::access::{Grant, Grants, Permission, Role};
+use crate::connections::Connections;
 use crate::problem::{Code, Problem};
 use crate::tenant::Tenant;
 
@@ -44,7 +44,7 @@ struct Remembered {
 /// It looks callers up before their tenant is known, so its pool may read every tenant; nothing else
 /// of a request uses that pool.
 pub struct Authenticator {
-    pool: PgPool,
+    pool: Connections,
     own: Issuer,
     others: Vec<RemoteIssuer>,
     sessions: Sessions,
@@ -53,7 +53,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// `pool` reads every tenant's users, logins and keys.
-    pub fn new(pool: PgPool, config: &AuthConfig) -> Self {
+    pub fn new(pool: Connections, config: &AuthConfig) -> Self {
         let others = config.issuers.iter().cloned();
         Self {
             own: Issuer::new(pool.clone(), config.leeway_s),
@@ -114,7 +114,7 @@ impl Authenticator {
         )
         .bind(&key.id)
         .bind(KEY_USE_NOTED_S as f64)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.service_pool())
         .await?;
         let row = row.filter(|row| secrets::matches(&key.secret, &row.secret_hash));
         let row = row.ok_or_else(|| refused("an API key that is not known, or not any more"))?;
@@ -136,7 +136,7 @@ impl Authenticator {
     /// That a key was used is worth knowing, and not worth failing for.
     async fn note_use(&self, key_id: &str) {
         let noted: Result<(), sqlx::Error> = async {
-            let mut transaction = self.pool.begin_with("BEGIN READ WRITE").await?;
+            let mut transaction = self.pool.service_pool().begin_with("BEGIN READ WRITE").await?;
             sqlx::query("UPDATE api_keys SET last_used_at = now() WHERE key_id = $1")
                 .bind(key_id)
                 .execute(&mut *transaction)
@@ -185,7 +185,7 @@ impl Authenticator {
         .bind(&claims.tenant)
         .bind(claims.sub)
         .bind(claims.sid)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.service_pool())
         .await?;
         let row = row.ok_or_else(|| refused("a token whose login has ended"))?;
         let caller = self
@@ -250,7 +250,7 @@ impl Authenticator {
         .bind(tenant)
         .bind(cameras)
         .bind(names)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool.service_pool())
         .await?;
         Ok(lines)
     }

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::auth::secrets;
+use crate::connections::Connections;
 use crate::problem::{Code, Problem};
 
 /// The `iss` claim of our own tokens, and their `aud`.
@@ -54,7 +55,7 @@ struct Key {
 
 /// Makes and checks our own tokens.
 pub struct Issuer {
-    pool: PgPool,
+    pool: Connections,
     leeway_s: u64,
     /// Newest first, and when they were read.
     keys: RwLock<(Vec<Arc<Key>>, Option<Instant>)>,
@@ -94,7 +95,7 @@ pub enum Disbelief {
 
 impl Issuer {
     /// Keys are read from `pool`, or made, when they are first needed.
-    pub fn new(pool: PgPool, leeway_s: u64) -> Self {
+    pub fn new(pool: Connections, leeway_s: u64) -> Self {
         Self { pool, leeway_s, keys: RwLock::default() }
     }
 
@@ -159,7 +160,7 @@ impl Issuer {
              ORDER BY created_at DESC, key_id DESC LIMIT $1",
         )
         .bind(MAX_KEYS)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool.service_pool())
         .await?;
         let keys = rows.into_iter().map(|(id, private, public)| Key::new(id, &private, public));
         let keys = keys.map(Arc::new).collect();
@@ -173,7 +174,7 @@ impl Issuer {
         if let Some(key) = self.newest() {
             return Ok(key);
         }
-        add_key(&self.pool, true).await?;
+        add_key(self.pool.service_pool(), true).await?;
         self.reload().await?;
         self.newest().ok_or_else(|| broken(&"no signing key after one was made"))
     }

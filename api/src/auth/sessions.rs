@@ -5,7 +5,6 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,6 +12,7 @@ use super::config::AuthConfig;
 use super::issuer::{Claims, ISSUER, Issuer};
 use super::passwords::Passwords;
 use super::secrets::{self, Named};
+use crate::connections::Connections;
 use crate::problem::{Code, Problem};
 use crate::tenant::Tenant;
 
@@ -43,14 +43,14 @@ pub struct Tokens {
 
 /// Starts, renews and ends logins.
 pub struct Sessions {
-    pool: PgPool,
+    pool: Connections,
     config: AuthConfig,
     passwords: Passwords,
 }
 
 impl Sessions {
     /// `pool` may read every tenant: who logs in is not known yet.
-    pub fn new(pool: PgPool, config: AuthConfig) -> Self {
+    pub fn new(pool: Connections, config: AuthConfig) -> Self {
         let passwords = Passwords::new(config.password_checks);
         Self { pool, config, passwords }
     }
@@ -74,7 +74,7 @@ impl Sessions {
         )
         .bind(tenant.as_str())
         .bind(username)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.service_pool())
         .await?;
         let (user, hash) = user.unzip();
         let right = self.passwords.verify(password, hash.flatten()).await?;
@@ -88,7 +88,7 @@ impl Sessions {
         let session = Uuid::now_v7();
         let refresh = Named::new(secrets::REFRESH, &session.simple().to_string());
         let until = now + TimeDelta::seconds(self.config.session_lifetime_s as i64);
-        let mut transaction = self.pool.begin_with("BEGIN READ WRITE").await?;
+        let mut transaction = self.pool.service_pool().begin_with("BEGIN READ WRITE").await?;
         // A bounded clean-up with each login keeps the table small without a job of its own.
         sqlx::query(
             "DELETE FROM auth_sessions WHERE session_id IN (SELECT session_id FROM auth_sessions \
@@ -123,7 +123,7 @@ impl Sessions {
         )
         .bind(tenant.as_str())
         .bind(user)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.service_pool())
         .await?;
         self.passwords.verify(password, hash.flatten()).await
     }
@@ -132,7 +132,7 @@ impl Sessions {
     pub async fn refresh(&self, issuer: &Issuer, token: &str) -> Result<Tokens, Problem> {
         let refused = || Problem::new(Code::InvalidCredentials, "the refresh token is not valid");
         let (session, hash) = session_of(token).ok_or_else(refused)?;
-        let mut transaction = self.pool.begin_with("BEGIN READ WRITE").await?;
+        let mut transaction = self.pool.service_pool().begin_with("BEGIN READ WRITE").await?;
         let found: Option<SessionRow> = sqlx::query_as(
             "SELECT s.tenant_id, s.user_id, s.token_hash, s.used_hashes, s.expires_at \
              FROM auth_sessions s JOIN users u USING (tenant_id, user_id) \
@@ -173,7 +173,7 @@ impl Sessions {
     /// Ends the login of a refresh token. One that is not known is no error (RFC 7009, 2.2).
     pub async fn revoke(&self, token: &str) -> Result<(), Problem> {
         let Some((session, hash)) = session_of(token) else { return Ok(()) };
-        let mut transaction = self.pool.begin_with("BEGIN READ WRITE").await?;
+        let mut transaction = self.pool.service_pool().begin_with("BEGIN READ WRITE").await?;
         sqlx::query(
             "UPDATE auth_sessions SET revoked_at = now() WHERE session_id = $1 \
              AND revoked_at IS NULL AND (token_hash = $2 OR $2 = ANY (used_hashes))",

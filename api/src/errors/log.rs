@@ -59,11 +59,11 @@ impl ErrorLog {
         counted.1 <= CLIENT_ERRORS_PER_MINUTE
     }
 
-    /// Writes what comes, for ever. What the database does not take now is tried again.
-    pub async fn write(&self, pool: &PgPool, playbook: &Refreshed<Playbook>) {
+    /// Writes what comes, for ever, to the `pool` of the time. What the database does not take now is tried again.
+    pub async fn write(&self, pool: impl Fn() -> PgPool, playbook: &Refreshed<Playbook>) {
         loop {
             let batch = self.waiting.take(BATCH).await;
-            match write_batch(pool, &batch, &playbook.now()).await {
+            match write_batch(&pool(), &batch, &playbook.now()).await {
                 Ok(()) => counter!(ERROR_LOG_WRITTEN_TOTAL).increment(batch.len() as u64),
                 Err(error) => {
                     tracing::warn!(%error, records = batch.len(), "the error log takes nothing");

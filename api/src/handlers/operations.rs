@@ -77,7 +77,7 @@ pub struct SchemaReadiness {
 /// `GET /readyz`
 pub async fn readyz(State(state): State<ApiState>) -> (StatusCode, axum::Json<Readiness>) {
     let needed = migrations::version();
-    let (reachable, flavour, found) = match migrations::check(&state.service_pool).await {
+    let (reachable, flavour, found) = match migrations::check(state.pool.service_pool()).await {
         Ok(flavour) => (true, Some(flavour.to_string()), Some(needed)),
         Err(MigrateError::Newer { database, .. } | MigrateError::Older { database, .. }) => {
             (true, None, Some(database))

@@ -11,6 +11,7 @@ use metrics::counter;
 
 use crate::endpoints::{Endpoint, Method};
 use crate::metrics::{FALLBACKS_TOTAL, RETRIES_TOTAL};
+use crate::observed;
 use crate::problem::Problem;
 use crate::recovery::strategy::{Failed, Step, next_step};
 use crate::state::ApiState;
@@ -28,8 +29,17 @@ pub(crate) async fn recover(
     request: Request,
     next: Next,
 ) -> Response {
+    observed::is_for_endpoint(endpoint);
     if endpoint.method != Method::Get {
-        return next.run(request).await;
+        let response = next.run(request).await;
+        // Before the client hears of it: its next request must find what this one wrote.
+        let observed = observed::current();
+        if let Some(tenant) = observed.as_ref().and_then(|observed| observed.tenant())
+            && response.status().is_success()
+        {
+            state.pool.wrote(tenant).await;
+        }
+        return response;
     }
     // Some of the time stays for the last answer.
     let deadline = Instant::now() + state.config.request_timeout.mul_f64(0.8);
