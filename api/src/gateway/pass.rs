@@ -14,7 +14,7 @@ use metrics::counter;
 use serde_json::Value;
 
 use super::config::client_address;
-use super::settings::{Access, Form, Limits, Settings};
+use super::settings::{Access, Form, Keeping, Limits, Settings};
 use crate::access;
 use crate::auth::{Caller, Identity};
 use crate::cache::{self, Made};
@@ -161,7 +161,19 @@ async fn answer(
     let key = key(endpoint, revision, caller, &request);
     let renew = asks_anew(request.headers());
     let make = async { formed(next.run(request).await, &form).await };
-    state.gateway.cache.answer(key, &made, keeping, renew, make).await
+    let keeping = as_replicas_allow(keeping, state);
+    state.gateway.cache.answer(key, &made, &keeping, renew, make).await
+}
+
+/// A replica may not have yet what a change was told of, so an answer made of what it has lives no longer than a
+/// replica may be behind.
+fn as_replicas_allow(keeping: &Keeping, state: &ApiState) -> Keeping {
+    let mut keeping = keeping.clone();
+    if state.pool.nodes().len() > 1 {
+        let max_lag = state.pool.settings().now().sharing.max_replica_lag;
+        keeping.lifetime = keeping.lifetime.min(max_lag);
+    }
+    keeping
 }
 
 /// What finds an answer: all that it depends on but the rows themselves.

@@ -63,7 +63,7 @@ impl<'a> Watch<'a> {
 
     /// Listens until the connection breaks.
     async fn while_connected(&mut self) {
-        let pool = &self.state.service_pool;
+        let pool = self.state.pool.service_pool();
         let connected = async {
             let mut listener = PgListener::connect_with(pool).await?;
             let channels = [GATEWAY_CHANNEL, changes::CHANNEL, ECHO_CHANNEL];
@@ -93,6 +93,10 @@ impl<'a> Watch<'a> {
                     let patience = self.interval * MISSED_ECHOES;
                     let hears = self.last_echo.is_some_and(|at| at.elapsed() < patience);
                     self.state.gateway.cache.set_hears(hears);
+                    // It was heard before: another server may be the primary now.
+                    if self.last_echo.is_some() && !hears {
+                        return;
+                    }
                 }
             }
         }
@@ -118,7 +122,7 @@ impl<'a> Watch<'a> {
         let spoken = sqlx::query("SELECT pg_notify($1, $2)")
             .bind(ECHO_CHANNEL)
             .bind(&self.own)
-            .execute(&self.state.service_pool);
+            .execute(self.state.pool.service_pool());
         if let Err(error) = spoken.await {
             tracing::debug!(%error, "the word to oneself could not be sent");
         }
@@ -126,7 +130,7 @@ impl<'a> Watch<'a> {
 
     /// Takes the gateway's rows over, if they are others than before.
     async fn refresh(&mut self) {
-        let pool = &self.state.service_pool;
+        let pool = self.state.pool.service_pool();
         let read = async {
             let fingerprint = store::fingerprint(pool).await?;
             if fingerprint == self.fingerprint {

@@ -186,7 +186,8 @@ pub struct MinuteOf<'a> {
     pub connections: u32,
 }
 
-/// Writes minutes as rows of `api_performance_metrics`.
+/// Writes minutes as rows of `api_performance_metrics`, and what follows from them about the cache into
+/// `api_cache_config`.
 pub async fn write(pool: &PgPool, minutes: &[Minute], of: MinuteOf<'_>) -> Result<(), sqlx::Error> {
     let started = of.until - TimeDelta::from_std(of.length).unwrap_or_default();
     // Named after the minute that most of it lies in.
@@ -231,6 +232,13 @@ pub async fn write(pool: &PgPool, minutes: &[Minute], of: MinuteOf<'_>) -> Resul
         .bind(minute.bytes as f64 * 8.0 / 1e6 / seconds)
         .execute(&mut *transaction)
         .await?;
+        if minute.cache_hits + minute.cache_misses > 0 {
+            sqlx::query("SELECT calculate_cache_hit_ratio(api_endpoint_mapping_id($1, $2))")
+                .bind(minute.path)
+                .bind(minute.method)
+                .execute(&mut *transaction)
+                .await?;
+        }
     }
     transaction.commit().await
 }
