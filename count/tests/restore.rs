@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use headcount_bus::kafka::{KafkaBus, KafkaConfig};
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{
-    Bus, BusError, Consumer, Offsets, OutRecord, Producer, Record, Subscription, TopicPartition,
-    TopicSpec, Transactional,
+    Bus, BusError, Consumer, Offsets, OutRecord, Producer, Record, Subscription, Tail,
+    TopicPartition, TopicSpec, Transactional,
 };
 use headcount_count::config::CountConfig;
 use headcount_count::{SNAPSHOT_FORMAT, stage};
@@ -189,6 +189,10 @@ impl Bus for Measured {
         self.reading.fetch_sub(1, Ordering::SeqCst);
         self.most_records.fetch_max(read.as_ref().map_or(0, Vec::len), Ordering::SeqCst);
         read
+    }
+
+    async fn tail(&self, from: &Offsets) -> Result<Box<dyn Tail>, BusError> {
+        self.bus.tail(from).await
     }
 
     async fn committed(&self, group: &str, topic: &str) -> Result<Offsets, BusError> {
