@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use crate::answers::link_to_next;
 use crate::problem::{Code, Problem};
@@ -19,7 +20,10 @@ impl CsvAnswer {
     /// Begins with a line of `names`.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let terminator = csv::Terminator::CRLF;
-        let writer = csv::WriterBuilder::new().terminator(terminator).from_writer(Vec::new());
+        let writer = csv::WriterBuilder::new()
+            .terminator(terminator)
+            .has_headers(false)
+            .from_writer(Vec::new());
         let mut answer = Self { writer, failed: false };
         answer.line(names);
         answer
@@ -28,6 +32,11 @@ impl CsvAnswer {
     /// Adds a line, which has as many values as there are names.
     pub fn line(&mut self, values: impl IntoIterator<Item = String>) {
         self.failed |= self.writer.write_record(values).is_err();
+    }
+
+    /// Adds a line of the fields of `row`, in their order.
+    pub fn values(&mut self, row: impl Serialize) {
+        self.failed |= self.writer.serialize(row).is_err();
     }
 
     /// The answer, with the address of the page that follows.

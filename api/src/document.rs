@@ -250,7 +250,8 @@ fn operation(
             .response("412", failed(Code::PreconditionFailed.title()))
             .response("428", failed(Code::PreconditionRequired.title()));
     }
-    if endpoint.is_api() && endpoint.method == Method::Get {
+    let ends = endpoint.answer.content_type != EVENT_STREAM;
+    if endpoint.is_api() && endpoint.method == Method::Get && ends {
         operation = operation
             .parameter(if_none_match_header())
             .response("304", ResponseBuilder::new().description("As the client has it").build());

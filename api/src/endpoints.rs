@@ -15,7 +15,7 @@ use crate::cache::{self, CacheFigures};
 use crate::camera_input::{CameraCreate, CameraUpdate};
 use crate::document::Answer;
 use crate::feed::event::LiveData;
-use crate::formats::{Format, JSON_ONLY};
+use crate::formats::{Format, JSON_ONLY, TABLES};
 use crate::handlers::geometry::{Line as LineShape, Site as SiteShape, Zone as ZoneShape};
 use crate::handlers::{
     admin, alerts, analytics, audit, auth, cameras, counting, detections, errors, events, health,
@@ -363,6 +363,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         cache_lifetime_s: 1,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To, Line, Granularity(&[Minute, Hour, Day])],
+        formats: TABLES,
         ..get(
             "listCountingResults",
             "/api/v1/cameras/{id}/counting",
@@ -379,6 +380,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         cache_lifetime_s: 1,
         rate_limit: ORDINARY,
         parameters: &[Limit, Cursor, From, To, Line, Direction],
+        formats: TABLES,
         ..get(
             "listCountingEvents",
             "/api/v1/cameras/{id}/counting/events",
@@ -395,6 +397,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         cache_lifetime_s: 1,
         rate_limit: HEAVY,
         parameters: &[Limit, Cursor, From, To],
+        formats: TABLES,
         ..get(
             "listDetections",
             "/api/v1/cameras/{id}/detections",
@@ -431,6 +434,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         cache_lifetime_s: 60,
         rate_limit: HEAVY,
         parameters: &[Limit, Cursor, From, To, Line, Zone, Granularity(&[Day, Hour])],
+        formats: TABLES,
         ..get(
             "listHistoricalAnalytics",
             "/api/v1/cameras/{id}/analytics/historical",

@@ -12,6 +12,10 @@ pub enum Format {
     Json,
     /// Comma-separated values (RFC 4180) with a line of names; empty is null.
     Csv,
+    /// A stream of Arrow's record batches, as its IPC format has it.
+    ArrowStream,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
@@ -20,16 +24,26 @@ impl Format {
         match self {
             Format::Json => "application/json",
             Format::Csv => "text/csv",
+            Format::ArrowStream => "application/vnd.apache.arrow.stream",
+            Format::Parquet => "application/vnd.apache.parquet",
         }
     }
 
     /// How the document says what it is, for those that JSON Schema does not describe.
     pub fn schema(self) -> Content {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        ContentBuilder::new().schema(Some(text)).build()
+        match self {
+            Format::Json | Format::Csv => {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                ContentBuilder::new().schema(Some(text)).build()
+            }
+            // OpenAPI 3.1 describes bytes by their content type alone.
+            Format::ArrowStream | Format::Parquet => Content::default(),
+        }
     }
 }
 
+/// What endpoints have whose rows are a history.
+pub const TABLES: &[Format] = &[Format::Json, Format::Csv, Format::ArrowStream, Format::Parquet];
 /// What endpoints have that have no other.
 pub const JSON_ONLY: &[Format] = &[Format::Json];
 
@@ -105,6 +119,7 @@ mod tests {
     #[case(&["application/xml, image/*;q=0.5"], None)]
     #[case(&["text/csv;q=2"], None)]
     #[case(&[";;;,,"], None)]
+    #[case(&["application/vnd.apache.parquet"], None)]
     #[case(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], Some(Format::Json))]
     fn the_most_wanted_that_is_offered(
         #[case] accept: &[&'static str],

@@ -54,6 +54,7 @@ mod router;
 pub mod sockets;
 mod stage;
 pub mod state;
+pub mod tables;
 pub mod tenant;
 pub mod timestamp;
 pub mod validation;

@@ -9,10 +9,12 @@ use utoipa::ToSchema;
 use crate::answers::{Metadata, Pagination, paged};
 use crate::call::{Call, CameraId};
 use crate::database::{self, Snapshot, push_if};
+use crate::formats::Format;
 use crate::parameters::Granularity;
 use crate::problem::Problem;
 use crate::range::Range;
 use crate::state::ApiState;
+use crate::tables::{self, Kind};
 use crate::timestamp::Timestamp;
 
 /// One bucket of a camera, or of one of its lines, zones or sites. There is no bucket where nobody
@@ -105,6 +107,32 @@ pub struct Bucket {
     pub reset_drift: Option<i64>,
 }
 
+impl tables::Row for Bucket {
+    const COLUMNS: &[(&str, Kind)] = &[
+        ("metric_timestamp", Kind::Time),
+        ("scope", Kind::Text),
+        ("name", Kind::Text),
+        ("coverage", Kind::Double),
+        ("frames", Kind::Integer),
+        ("in_count", Kind::Integer),
+        ("out_count", Kind::Integer),
+        ("occupancy_min", Kind::Integer),
+        ("occupancy_max", Kind::Integer),
+        ("occupancy_mean", Kind::Double),
+        ("entries", Kind::Integer),
+        ("exits", Kind::Integer),
+        ("lost", Kind::Integer),
+        ("abandoned", Kind::Integer),
+        ("dwell_mean_s", Kind::Double),
+        ("dwell_p50_s", Kind::Double),
+        ("dwell_p95_s", Kind::Double),
+        ("queue_length_mean", Kind::Double),
+        ("queue_length_max", Kind::Integer),
+        ("drift", Kind::Integer),
+        ("reset_drift", Kind::Integer),
+    ];
+}
+
 /// A page of buckets.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AnalyticsPage {
@@ -180,6 +208,9 @@ pub async fn list(
         (row.metric_timestamp.micros(), key)
     });
     let next = pagination.next.clone();
+    if call.format != Format::Json {
+        return Ok(tables::of_camera(call.format, &camera.0, &data, next.as_deref()));
+    }
     let page = AnalyticsPage {
         camera_id: camera.0,
         granularity: call.query.granularity,

@@ -11,10 +11,12 @@ use uuid::Uuid;
 use crate::answers::{CameraPage, Metadata, Pagination, paged};
 use crate::call::{Call, CameraId, uuid_key};
 use crate::database::{self, Snapshot, push_if};
+use crate::formats::Format;
 use crate::parameters::Granularity;
 use crate::problem::Problem;
 use crate::range::{self, Range};
 use crate::state::ApiState;
+use crate::tables::{self, Kind};
 use crate::timestamp::Timestamp;
 
 /// What one line counted in one bucket. There is no row where nobody watched.
@@ -41,6 +43,17 @@ pub struct CountingResult {
     /// Share of the bucket in which the camera was really watched. Below 1, counts are lower bounds.
     #[schema(minimum = 0, maximum = 1)]
     pub coverage: f64,
+}
+
+impl tables::Row for CountingResult {
+    const COLUMNS: &[(&str, Kind)] = &[
+        ("result_timestamp", Kind::Time),
+        ("line_name", Kind::Text),
+        ("in_count", Kind::Integer),
+        ("out_count", Kind::Integer),
+        ("net_count", Kind::Integer),
+        ("coverage", Kind::Double),
+    ];
 }
 
 /// What one line counted in all of a range.
@@ -155,6 +168,26 @@ pub struct CountingEvent {
     pub tracker: String,
 }
 
+impl tables::Row for CountingEvent {
+    const COLUMNS: &[(&str, Kind)] = &[
+        ("event_id", Kind::Text),
+        ("event_timestamp", Kind::Time),
+        ("line_name", Kind::Text),
+        ("direction", Kind::Text),
+        ("track_id", Kind::Integer),
+        ("x", Kind::Double),
+        ("y", Kind::Double),
+        ("confidence", Kind::Single),
+        ("total_in", Kind::Integer),
+        ("total_out", Kind::Integer),
+        ("epoch", Kind::Integer),
+        ("sequence", Kind::Integer),
+        ("geometry_version", Kind::Integer),
+        ("model", Kind::Text),
+        ("tracker", Kind::Text),
+    ];
+}
+
 /// The queries of one granularity.
 struct Queries {
     results: &'static str,
@@ -216,12 +249,15 @@ pub async fn results(
     }
     sql.push(" ORDER BY bucket DESC, line_name LIMIT ").push_bind(call.fetch_limit());
     let mut data: Vec<CountingResult> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
-    let totals = totals(&mut snapshot, &call, &camera, &queries, Utc::now()).await?;
 
     let pagination = call.paginate(&mut data, |row| {
         (row.result_timestamp.micros(), vec![row.line_name.clone(), range.from.to_string()])
     });
     let next = pagination.next.clone();
+    if call.format != Format::Json {
+        return Ok(tables::of_camera(call.format, &camera.0, &data, next.as_deref()));
+    }
+    let totals = totals(&mut snapshot, &call, &camera, &queries, Utc::now()).await?;
     let page = CountingPage {
         camera_id: camera.0,
         granularity: call.query.granularity,
@@ -305,6 +341,9 @@ pub async fn events(
     let pagination = call
         .paginate(&mut data, |row| (row.event_timestamp.micros(), vec![row.event_id.to_string()]));
     let next = pagination.next.clone();
+    if call.format != Format::Json {
+        return Ok(tables::of_camera(call.format, &camera.0, &data, next.as_deref()));
+    }
     let page = CameraPage { camera_id: camera.0, data, pagination, metadata: Metadata::now() };
     Ok(paged(page, next.as_deref()))
 }

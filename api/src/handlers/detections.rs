@@ -9,8 +9,10 @@ use utoipa::ToSchema;
 use crate::answers::{CameraPage, Metadata, paged};
 use crate::call::{Call, CameraId};
 use crate::database::{self, Snapshot, push_if};
+use crate::formats::Format;
 use crate::problem::Problem;
 use crate::state::ApiState;
+use crate::tables::{self, Kind};
 use crate::timestamp::Timestamp;
 
 /// One person in one picture. Pixels are those of the analysed picture, origin top left, y down.
@@ -62,6 +64,25 @@ pub struct Detection {
     pub model: String,
 }
 
+impl tables::Row for Detection {
+    const COLUMNS: &[(&str, Kind)] = &[
+        ("detection_id", Kind::Text),
+        ("frame_timestamp", Kind::Time),
+        ("epoch", Kind::Integer),
+        ("sequence", Kind::Integer),
+        ("bbox_x", Kind::Single),
+        ("bbox_y", Kind::Single),
+        ("bbox_width", Kind::Single),
+        ("bbox_height", Kind::Single),
+        ("confidence_score", Kind::Single),
+        ("class", Kind::Integer),
+        ("frame_width", Kind::Integer),
+        ("frame_height", Kind::Integer),
+        ("config_version", Kind::Integer),
+        ("model", Kind::Text),
+    ];
+}
+
 const SELECT: &str = "\
 SELECT detection_id, frame_timestamp, epoch, sequence, bbox_x, bbox_y, bbox_width, bbox_height,
        confidence_score, class, frame_width, frame_height, config_version, model
@@ -93,6 +114,9 @@ pub async fn list(
     let pagination = call
         .paginate(&mut data, |row| (row.frame_timestamp.micros(), vec![row.detection_id.clone()]));
     let next = pagination.next.clone();
+    if call.format != Format::Json {
+        return Ok(tables::of_camera(call.format, &camera.0, &data, next.as_deref()));
+    }
     let page = CameraPage { camera_id: camera.0, data, pagination, metadata: Metadata::now() };
     Ok(paged(page, next.as_deref()))
 }
