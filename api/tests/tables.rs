@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use headcount_api::ApiConfig;
+use headcount_api::timestamp::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -43,13 +44,22 @@ async fn ask(app: &Router, path: &str, accept: &str) -> (HeaderMap, Bytes) {
     (parts.headers, to_bytes(body, usize::MAX).await.expect("a body"))
 }
 
-/// Compares by text: 2 and 2.0 are the same number.
+/// What is the same in every format: times in microseconds, and numbers as precise as the least precise of them.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_f64().expect("a number").to_string(),
-        other => other.to_string(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    }
+}
+
+fn plain(text: &str) -> String {
+    if let Some(time) = Timestamp::parse(text) {
+        return time.micros().to_string();
+    }
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Err(_), Ok(number)) => (number as f32).to_string(),
+        _ => text.to_owned(),
     }
 }
 
@@ -57,12 +67,8 @@ fn text(value: &Value) -> String {
 fn of_csv(body: &[u8]) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(body);
     let lines = reader.deserialize::<BTreeMap<String, String>>().map(|line| line.expect("a line"));
-    let number = |text: String| match text.parse::<f64>() {
-        Ok(number) => number.to_string(),
-        Err(_) => text,
-    };
     lines
-        .map(|line| line.into_iter().map(|(name, value)| (name, number(value))).collect())
+        .map(|line| line.into_iter().map(|(name, value)| (name, plain(&value))).collect())
         .collect()
 }
 
