@@ -1,5 +1,5 @@
 //! Reports of a period beside the one before, and the key figures of all that the caller sees. Both are made of
-//! hourly aggregates ([`collect`]) by the arithmetic of [`crate::report`].
+//! hourly aggregates (`collect`) by the arithmetic of [`crate::report`].
 
 mod collect;
 mod csv;
