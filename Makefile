@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz fuzz-tenants clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz fuzz-api fuzz-tenants clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   analyze beside the path through Kafka, with latencies and memory"
 	@echo "make chaos   kill, freeze, cut off and confuse everything: 200 kills, then faults of every kind"
 	@echo "make fuzz-tenants  random requests as users of many tenants: nobody sees what is not his"
+	@echo "make fuzz-api  schemathesis against the API and its OpenAPI document, FUZZ_SECONDS=600 in all"
 	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
 	@echo "make pictures  draw those of docs/COUNTING.md"
 	@echo "make bench-exactly-once  what exactness costs: with transactions and without"
@@ -112,6 +113,11 @@ FUZZ_SEED ?= 1
 fuzz-tenants: setup
 	HEADCOUNT_FUZZ_REQUESTS=$(FUZZ_REQUESTS) HEADCOUNT_FUZZ_SEED=$(FUZZ_SEED) \
 		cargo test -p headcount-api --test tenants -- --nocapture no_answer_has_what_is_anothers
+
+# The real service against its OpenAPI document, with all checks of schemathesis; see tests/python/schemathesis.toml.
+fuzz-api: setup
+	HEADCOUNT_FUZZ_SECONDS=$(FUZZ_SECONDS) HEADCOUNT_FUZZ_SEED=$(FUZZ_SEED) \
+		cargo test -p headcount --test e2e -- --nocapture the_api_is_as_its_document_says
 
 clean:
 	rm -rf out .local/postgres

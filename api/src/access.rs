@@ -120,10 +120,16 @@ pub fn permits(
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// The camera.
-    #[schema(example = "front-door")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9._-]+$",
+        example = "front-door"
+    )]
     pub camera_id: String,
     /// Only this site of it, with the lines that enclose it; all of the camera without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub site: Option<String>,
 }
 

@@ -11,6 +11,9 @@ use crate::problem::{Code, Fault, Place, Problem};
 use crate::state::ApiState;
 use crate::validation::addresses;
 
+/// Up to here floating point tells whole numbers apart.
+const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
+
 /// A body that was read into a `T`.
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
@@ -26,7 +29,24 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
         if let Some(endpoint) = endpoint {
             check(endpoint, &mut value, state).await?;
         }
+        integers(&mut value);
         typed(value).map(Self)
+    }
+}
+
+/// Makes integers of the numbers that are: to JSON Schema `858.0` is one (2020-12, core, 4.2.3), to serde it is
+/// not.
+fn integers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= MAX_WHOLE);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(integers),
+        Value::Object(members) => members.values_mut().for_each(integers),
+        _ => {}
     }
 }
 
@@ -145,6 +165,19 @@ mod tests {
     struct Thing {
         #[allow(dead_code, reason = "only to be read into")]
         points: Vec<(f64, f64)>,
+    }
+
+    #[rstest]
+    #[case("858.0", "858")]
+    #[case("-0.0", "0")]
+    #[case("8.58e2", "858")]
+    #[case("858.5", "858.5")]
+    #[case("1e300", "1e300")]
+    #[case(r#"{"a": [1.0, "1.0"]}"#, r#"{"a": [1, "1.0"]}"#)]
+    fn whole_numbers_are_integers(#[case] text: &str, #[case] expected: &str) {
+        let mut value = parse(text.as_bytes()).expect("JSON");
+        integers(&mut value);
+        assert_eq!(value, parse(expected.as_bytes()).expect("JSON"));
     }
 
     #[rstest]

@@ -113,7 +113,11 @@ pub struct CameraCreate {
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
     pub camera_id: Option<String>,
     /// Name for people, in any script.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x08\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x08\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]*$"
+    )]
     pub camera_name: String,
     /// How it is reached.
     pub camera_type: CameraType,
@@ -166,7 +170,12 @@ pub struct CameraCreate {
 pub struct CameraUpdate {
     /// Name for people.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        nullable = false,
+        pattern = "^[^\\x00-\\x08\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x08\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]*$"
+    )]
     pub camera_name: Option<String>,
     /// How it is reached.
     #[serde(default)]

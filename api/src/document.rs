@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
@@ -33,6 +33,7 @@ const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 const BEARER: &str = "bearer";
 const API_KEY: &str = "api_key";
+const TENANT_HEADER: &str = "X-Tenant";
 const NO_SCOPES: [&str; 0] = [];
 
 /// Says why it fails in the same words in which it says that all is well.
@@ -347,9 +348,13 @@ fn limited(mut response: Response) -> Response {
 }
 
 /// The document, as an operator's rows have it: limits, lifetimes and roles that are in force, examples, and what
-/// answers leave out.
-pub fn in_force(in_force: &InForce) -> Value {
+/// answers leave out. `requires_auth`: callers must say who they are, so nobody comes without credentials, and
+/// these name the tenant.
+pub fn in_force(in_force: &InForce, requires_auth: bool) -> Value {
     let mut document = serde_json::to_value(openapi()).unwrap_or_default();
+    if requires_auth {
+        closed(&mut document);
+    }
     for endpoint in ENDPOINTS {
         let Some(settings) = in_force.of(endpoint) else { continue };
         let method = endpoint.method.as_str().to_lowercase();
@@ -389,6 +394,20 @@ pub fn in_force(in_force: &InForce) -> Value {
         }
     }
     document
+}
+
+/// Takes out what only an open service has.
+fn closed(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    for operation in operations {
+        if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
+            ways.retain(|way| way.as_object().is_some_and(|schemes| !schemes.is_empty()));
+        }
+        if let Some(given) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
+            given.retain(|parameter| parameter["name"] != TENANT_HEADER);
+        }
+    }
 }
 
 /// An object's schema without some of its members.
@@ -460,7 +479,7 @@ fn tenant_header() -> ParameterBuilder {
         .pattern(Some("^[A-Za-z0-9._-]+$"))
         .build();
     ParameterBuilder::new()
-        .name("X-Tenant")
+        .name(TENANT_HEADER)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("Whose cameras; the configured tenant by default."))

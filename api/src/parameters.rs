@@ -24,6 +24,12 @@ pub const DEFAULT_LIMIT: u32 = 100;
 pub const MAX_LIMIT: u32 = 1000;
 /// Longest name of a line or zone that a filter takes, in characters.
 const MAX_NAME_CHARS: usize = 200;
+/// What such a name is made of: no control characters, and not what stands for bytes that were no text.
+const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f\ufffd]*$";
+/// The years that a time may name, as its text begins; the times of [`Timestamp::parse`], but for a day.
+const YEARS: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
+/// The largest whole number that every reader of JSON has exactly (RFC 7493, 2.2).
+const MAX_WHOLE: isize = 9_007_199_254_740_991;
 
 /// What is said about a cursor that nobody gave.
 pub(crate) const NOT_A_CURSOR: &str = "is not a cursor that this collection gave";
@@ -102,8 +108,11 @@ impl Parameter {
     /// Its documentation.
     pub fn document(self) -> openapi::path::Parameter {
         let text = || ObjectBuilder::new().schema_type(Type::String);
-        let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-        let name = || text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let time = || text().format(Some(format.clone())).pattern(Some(YEARS));
+        let printable = Some(PRINTABLE);
+        let name =
+            || text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS)).pattern(printable);
         let (description, schema, example) = match self {
             Parameter::Limit => (
                 "Most rows in the answer.",
@@ -136,7 +145,10 @@ impl Parameter {
             }
             Parameter::Version => (
                 "Version of the configuration; the one in force without.",
-                ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)),
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1))
+                    .maximum(Some(MAX_WHOLE)),
                 None,
             ),
             Parameter::Camera => ("Only this camera.", name(), None),
@@ -292,7 +304,8 @@ fn limit(value: &str) -> Result<u32, String> {
 
 fn version(value: &str) -> Result<i64, String> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    let number = value.parse().ok().filter(|number| digits && *number > 0);
+    let within = |number: &i64| (1..=MAX_WHOLE as i64).contains(number);
+    let number = value.parse().ok().filter(|number| digits && within(number));
     number.ok_or_else(|| format!("`{}` is not a version, which is a number from 1", shown(value)))
 }
 
@@ -378,6 +391,7 @@ mod tests {
     #[case("granularity=", &["granularity"])]
     #[case("version=0", &["version"])]
     #[case("version=%2B1", &["version"])]
+    #[case("version=9007199254740992", &["version"])]
     #[case("version=99999999999999999999", &["version"])]
     #[case("camera_id=", &["camera_id"])]
     #[case("site=a%00b", &["site"])]

@@ -66,7 +66,7 @@ impl ApiState {
         metrics: PrometheusHandle,
     ) -> Self {
         let pool = pools.into();
-        let gateway = Arc::new(Gateway::new(&config.gateway));
+        let gateway = Arc::new(Gateway::new(&config.gateway, config.requires_auth()));
         let authenticator = Arc::new(Authenticator::new(pool.clone(), &config.auth));
         let feed = Arc::new(Feed::new(bus.clone()));
         Self {

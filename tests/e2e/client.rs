@@ -35,7 +35,8 @@ async fn a_generated_client_works() {
     api.terminate();
 }
 
-fn run(command: &mut Command) {
+/// Runs a program of the test's own tools; fails with all that it said.
+pub fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error} (`make setup` brings it)");
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{Pipeline, Stage, test_data, wait_until};
+use crate::harness::{Pipeline, Stage, add_user, test_data, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const PASSWORD: &str = "correct-horse-battery";
@@ -91,7 +91,7 @@ async fn a_camera_is_set_up_while_the_pipeline_runs_and_secrets_are_in_no_log() 
     let Some(data) = test_data() else { return };
     let pipeline = Pipeline::shared("control").await;
     assert!(pipeline.command("migrate").output().unwrap().status.success());
-    add_user(&pipeline);
+    add_user(&pipeline, "ann", "default", PASSWORD);
     let stages: Vec<Stage> = ["sink", "count", "detect", "ingest", "api"]
         .into_iter()
         .map(|stage| {
@@ -178,17 +178,4 @@ async fn a_camera_is_set_up_while_the_pipeline_runs_and_secrets_are_in_no_log() 
 
 fn line_with<'a>(log: &'a str, secret: &str) -> &'a str {
     log.lines().find(|line| line.contains(secret)).unwrap_or_default()
-}
-
-fn add_user(pipeline: &Pipeline) {
-    use std::io::Write;
-    let mut command = pipeline.command("user");
-    command.args(["add", "ann", "--role", "admin", "--password-stdin"]);
-    let mut child = command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-    assert!(child.wait().unwrap().success());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -165,6 +166,15 @@ impl Pipeline {
             low == high || high - at <= 1
         })
     }
+}
+
+/// Adds an administrator of `tenant` on the command line.
+pub fn add_user(pipeline: &Pipeline, name: &str, tenant: &str, password: &str) {
+    let mut command = pipeline.command("user");
+    command.args(["add", name, "--tenant", tenant, "--role", "admin", "--password-stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Waits until `ready`, or fails saying what did not happen.

@@ -7,6 +7,7 @@ mod chaos;
 mod client;
 mod clips;
 mod compose;
+mod conformance;
 mod control;
 mod faults;
 mod harness;

@@ -34,6 +34,7 @@ pub struct Gateway {
     declared: Vec<Declared>,
     in_force: RwLock<Arc<InForce>>,
     document: RwLock<Arc<Value>>,
+    requires_auth: bool,
     /// Counts requests.
     pub limiter: Limiter,
     /// Keeps answers.
@@ -41,8 +42,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With the declarations in force. A Redis whose address is none is not used, which the log says.
-    pub fn new(config: &GatewayConfig) -> Self {
+    /// With the declarations in force. `requires_auth`: callers must say who they are. A Redis whose address is
+    /// none is not used, which the log says.
+    pub fn new(config: &GatewayConfig, requires_auth: bool) -> Self {
         let redis = config.redis_url.as_deref().and_then(|url| {
             match Redis::new(url, config.redis_timeout) {
                 Ok(redis) => Some(Arc::new(redis)),
@@ -54,11 +56,12 @@ impl Gateway {
         });
         let declared = catalogue::rows();
         let in_force = InForce::declared(&declared);
-        let document = document::in_force(&in_force);
+        let document = document::in_force(&in_force, requires_auth);
         Self {
             declared,
             in_force: RwLock::new(Arc::new(in_force)),
             document: RwLock::new(Arc::new(document)),
+            requires_auth,
             limiter: Limiter::new(redis.clone(), config.limits_without_redis),
             cache: Cache::new(config.cache_bytes, config.stale_for, redis),
         }
@@ -90,7 +93,7 @@ impl Gateway {
                 );
             }
         }
-        let document = document::in_force(&in_force);
+        let document = document::in_force(&in_force, self.requires_auth);
         *self.document.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(document);
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
         tracing::info!("the gateway's rows are in force");

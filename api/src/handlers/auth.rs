@@ -21,10 +21,10 @@ pub struct Login {
     #[schema(example = "default")]
     pub tenant: Option<String>,
     /// The user's name.
-    #[schema(max_length = 64, example = "ann")]
+    #[schema(max_length = 64, pattern = "^[^\\x00]*$", example = "ann")]
     pub username: String,
     /// The user's password.
-    #[schema(max_length = 1024, format = Password)]
+    #[schema(max_length = 1024, pattern = "^[^\\x00]*$", format = Password)]
     pub password: String,
 }
 

@@ -78,7 +78,7 @@ pub struct CountingEventCreate {
     pub event_timestamp: DateTime<Utc>,
     /// Tells persons apart who cross at the same time.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub track_id: i64,
     /// Where, 0 to 1 of the frame's width; the middle of the line without.
     #[serde(default)]
@@ -134,11 +134,11 @@ pub struct DetectionCreate {
     pub frame_height: i32,
     /// Class of the model; 0 is person.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
     pub class: i32,
     /// What saw it.
     #[serde(default)]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub model: Option<String>,
 }
 
@@ -184,7 +184,7 @@ pub struct HealthCreate {
     pub event_timestamp: DateTime<Utc>,
     /// Why, in one sentence.
     #[serde(default)]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub reason: Option<String>,
     /// Width of the source's picture, in pixels.
     #[serde(default)]
@@ -200,7 +200,7 @@ pub struct HealthCreate {
     pub measured_fps: f64,
     /// Age of the newest picture, in milliseconds.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub lag_ms: i64,
 }
 

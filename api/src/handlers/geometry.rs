@@ -1,7 +1,9 @@
 //! Lines, zones and sites of a camera, as they are told and as they are taken.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use headcount_schemas::camera::{self, Anchor};
 
@@ -30,12 +32,33 @@ pub enum AnchorPoint {
     TopCenter,
 }
 
+/// A class of the model, as the document has it: as many as 32 bits tell apart.
+struct Class;
+
+impl PartialSchema for Class {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+            .minimum(Some(i32::MIN))
+            .maximum(Some(i32::MAX))
+            .into()
+    }
+}
+
+impl ToSchema for Class {}
+
 /// A directed line at which crossings are counted.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// Unique within the camera.
-    #[schema(min_length = 1, max_length = 100, example = "entrance")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "entrance"
+    )]
     pub name: String,
     /// First point.
     pub from: Point,
@@ -51,15 +74,15 @@ pub struct Line {
     pub margin: f64,
     /// Tracks younger than this do not count, in milliseconds.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub min_age_ms: i64,
     /// After a crossing, the same track counts again only after this time, in milliseconds.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub rearm_ms: i64,
     /// Classes of the model that count; 0 is person.
     #[serde(default = "people")]
-    #[schema(max_items = 80)]
+    #[schema(max_items = 80, value_type = Vec<Class>)]
     pub classes: Vec<i32>,
 }
 
@@ -68,7 +91,12 @@ pub struct Line {
 #[serde(deny_unknown_fields)]
 pub struct Zone {
     /// Unique within the camera.
-    #[schema(min_length = 1, max_length = 100, example = "hall")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "hall"
+    )]
     pub name: String,
     /// Corners, in order.
     #[schema(min_items = 3, max_items = 128)]
@@ -82,23 +110,23 @@ pub struct Zone {
     pub anchor: AnchorPoint,
     /// Inside for so many milliseconds before it is an entry, outside before it is an exit.
     #[serde(default = "default_min_dwell_ms")]
-    #[schema(minimum = 0, example = 500)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 500)]
     pub min_dwell_ms: i64,
     /// A track unseen inside for so many milliseconds is lost.
     #[serde(default = "default_lost_after_ms")]
-    #[schema(minimum = 0, example = 4000)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 4000)]
     pub lost_after_ms: i64,
     /// Occupancy is repeated at least this often, in milliseconds.
     #[serde(default = "default_heartbeat_ms")]
-    #[schema(minimum = 1000, example = 10_000)]
+    #[schema(minimum = 1000, maximum = 9_007_199_254_740_991_i64, example = 10_000)]
     pub heartbeat_ms: i64,
     /// Classes of the model that count; 0 is person.
     #[serde(default = "people")]
-    #[schema(max_items = 80)]
+    #[schema(max_items = 80, value_type = Vec<Class>)]
     pub classes: Vec<i32>,
     /// Makes it a queue: who leaves before so many milliseconds has abandoned it.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub queue_served_after_ms: Option<i64>,
 }
 
@@ -107,7 +135,12 @@ pub struct Zone {
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// Unique within the camera.
-    #[schema(min_length = 1, max_length = 100, example = "shop")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "shop"
+    )]
     pub name: String,
     /// Lines whose `in` adds one.
     #[serde(default)]

@@ -87,7 +87,7 @@ pub struct NewKey {
 }))]
 pub struct KeyCreate {
     /// What it is for.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub name: String,
     /// Its part.
     pub role: Role,

@@ -84,11 +84,15 @@ pub struct User {
 pub struct Profile {
     /// What people call the user.
     #[serde(default)]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub display_name: String,
     /// Where to reach the user.
     #[serde(default)]
-    #[schema(max_length = 200, required = true)]
+    #[schema(
+        max_length = 200,
+        required = true,
+        pattern = "^[^@\\x00-\\x1f\\x7f-\\x9f]+@[^\\x00-\\x1f\\x7f-\\x9f]+$"
+    )]
     pub email: Option<String>,
 }
 
@@ -116,7 +120,7 @@ impl From<Account> for User {
 #[schema(example = json!({"username": "ann", "password": "correct horse battery", "role": "analyst"}))]
 pub struct UserCreate {
     /// Unique within the tenant, whatever the case of its letters.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\s\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub username: String,
     /// The user's password; without one nobody can log in until one is set.
     #[serde(default)]
