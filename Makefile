@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor pictures bench bench-core bench-exactly-once chaos fuzz fuzz-api fuzz-tenants clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-api bench-core bench-exactly-once chaos fuzz fuzz-api fuzz-tenants clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
 	@echo "make pictures  draw those of docs/COUNTING.md"
 	@echo "make bench-exactly-once  what exactness costs: with transactions and without"
+	@echo "make bench-api  what reading costs: cached answers, and answers from ten million events"
 	@echo "make bench-core  counting beside a pipeline in Python, and the tracker alone"
 
 setup:
@@ -57,6 +58,10 @@ bench: setup
 bench-exactly-once: setup
 	cargo build --release
 	target/release/headcount bench exactly-once
+
+bench-api: setup
+	cargo build --release
+	target/release/headcount bench api
 
 # Python with the yardstick's pinned packages, apart from that of the tests. It lies beside the test data.
 BENCH_VENV := .local/bench-venv

@@ -221,6 +221,30 @@ pub enum BenchCommand {
     Core(BenchCoreArgs),
     /// What exactness costs: counting and writing with transactions and without.
     ExactlyOnce(BenchExactlyOnceArgs),
+    /// What reading costs: cached answers beside a bare handler, and answers from millions of events.
+    Api(BenchApiArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchApiArgs {
+    /// Crossings in the database; other events come with them.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: u64,
+    /// Connections that ask at the same time.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Questions a second, of all connections together, at which latency is measured.
+    #[arg(long, value_name = "N", default_value_t = 100.0)]
+    pub rate: f64,
+    /// For how long each load goes on, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Times that cached answers and the bare handler are measured, in turn; the median is taken.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub runs: u64,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
 }
 
 #[derive(Debug, Args)]

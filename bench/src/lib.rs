@@ -4,9 +4,10 @@
 //! [`pipeline::run`] measures one clip in one process beside the same clip through a real broker and a
 //! real database, with each stage a process of its own. [`core::run`] measures counting beside the
 //! pipeline that people write in Python, and the tracker alone. [`exactly_once::run`] measures what transactions
-//! and state cost. A figure that misses what is asked of it
+//! and state cost, [`api::run`] what reading costs. A figure that misses what is asked of it
 //! is marked with `!`; nothing fails because of a figure.
 
+pub mod api;
 pub mod core;
 pub mod exactly_once;
 pub mod figures;
@@ -80,6 +81,9 @@ pub enum BenchError {
     /// The database.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// A request that was not answered.
+    #[error("HTTP: {0}")]
+    Http(#[from] hyper::Error),
     /// The configuration of the processes.
     #[error("configuration: {0}")]
     Config(#[from] toml::ser::Error),

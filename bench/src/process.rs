@@ -45,6 +45,14 @@ impl Process {
         usage(self.server.id()).map_err(BenchError::io(format!("/proc of {}", self.name)))
     }
 
+    /// Memory that is resident now, in megabytes (10⁶ bytes). It must still be running.
+    pub fn resident_mb(&mut self) -> Result<f64, BenchError> {
+        self.check()?;
+        let path = format!("/proc/{}/status", self.server.id());
+        let status = fs::read_to_string(&path).map_err(BenchError::io(path))?;
+        Ok(kilobytes(&status, "VmRSS:").unwrap_or(0) as f64 * 1024.0 / 1e6)
+    }
+
     /// Fails if it has ended.
     pub fn check(&mut self) -> Result<(), BenchError> {
         match self.server.exited() {

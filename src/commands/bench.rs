@@ -5,18 +5,22 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use headcount_bench::Program;
+use headcount_bench::api::ApiOptions;
 use headcount_bench::core::{CoreOptions, Yardstick};
 use headcount_bench::exactly_once::ExactlyOnceOptions;
 use headcount_bench::pipeline::PipelineOptions;
 
 use super::{Failure, write_json};
-use crate::cli::{BenchCommand, BenchCoreArgs, BenchExactlyOnceArgs, BenchPipelineArgs};
+use crate::cli::{
+    BenchApiArgs, BenchCommand, BenchCoreArgs, BenchExactlyOnceArgs, BenchPipelineArgs,
+};
 
 pub async fn run(command: BenchCommand) -> Result<ExitCode, Failure> {
     match command {
         BenchCommand::Pipeline(args) => pipeline(args).await,
         BenchCommand::Core(args) => core(args).await,
         BenchCommand::ExactlyOnce(args) => exactly_once(args).await,
+        BenchCommand::Api(args) => api(args).await,
     }
 }
 
@@ -60,6 +64,19 @@ async fn exactly_once(args: BenchExactlyOnceArgs) -> Result<ExitCode, Failure> {
         core_s: args.core_s,
     };
     let report = headcount_bench::exactly_once::run(&options).await.map_err(anyhow::Error::from)?;
+    show(args.json.as_deref(), &report)
+}
+
+async fn api(args: BenchApiArgs) -> Result<ExitCode, Failure> {
+    let options = ApiOptions {
+        program: program(None)?,
+        events: args.events,
+        connections: args.connections,
+        rate: args.rate,
+        seconds: args.seconds,
+        runs: args.runs as usize,
+    };
+    let report = headcount_bench::api::run(&options).await.map_err(anyhow::Error::from)?;
     show(args.json.as_deref(), &report)
 }
 
