@@ -13,13 +13,15 @@ use crate::auth::Caller;
 use crate::call::{Call, CameraId};
 use crate::connections::Connections;
 use crate::connections::session::Session;
+use crate::parameters::Granularity;
 use crate::problem::Problem;
-use crate::range::{self, Range};
+use crate::range::{self, Part, Range};
 use crate::timestamp::Timestamp;
 
 /// All queries of one answer see the same rows.
 pub struct Snapshot {
     session: Session,
+    keeps_aggregates: bool,
 }
 
 /// How a transaction begins that sees what `caller` sees. `mode` is this program's text.
@@ -61,13 +63,19 @@ impl Snapshot {
     pub async fn begin(pool: impl Into<Connections>, caller: &Caller) -> Result<Self, Problem> {
         let begin = beginning(caller, READING);
         let session = pool.into().read(caller.tenant.as_str(), &begin).await?;
-        Ok(Self { session: granted(session, caller).await? })
+        Ok(Self { session: granted(session, caller).await?, keeps_aggregates: false })
     }
 
     /// As [`Snapshot::begin`], of what is there now and nowhere behind.
     pub async fn newest(pool: impl Into<Connections>, caller: &Caller) -> Result<Self, Problem> {
         let session = pool.into().write(&beginning(caller, READING)).await?;
-        Ok(Self { session: granted(session, caller).await? })
+        Ok(Self { session: granted(session, caller).await?, keeps_aggregates: false })
+    }
+
+    /// Whether hours and days are kept (TimescaleDB), or made from rows whenever they are asked for. Known of a
+    /// snapshot of a camera.
+    pub fn keeps_aggregates(&self) -> bool {
+        self.keeps_aggregates
     }
 
     /// Begins, and makes sure that the camera is the tenant's and not
@@ -78,17 +86,20 @@ impl Snapshot {
         CameraId(camera): &CameraId,
     ) -> Result<Self, Problem> {
         let mut snapshot = Self::begin(pool, &call.caller).await?;
-        // The answer is the server's process, for the figures of the connection.
-        let known: Option<i32> = sqlx::query_scalar(
-            "SELECT pg_backend_pid() FROM camera_configurations \
+        // The answer is the server's process, for the figures of the connection, and what the server is.
+        let known: Option<(i32, bool)> = sqlx::query_as(
+            "SELECT pg_backend_pid(), \
+                    EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') \
+             FROM camera_configurations \
              WHERE tenant_id = $1 AND camera_id = $2 AND deleted_at IS NULL",
         )
         .bind(call.tenant.as_str())
         .bind(camera)
         .fetch_optional(&mut snapshot.session)
         .await?;
-        let backend = known.ok_or_else(|| Problem::camera_not_found(camera))?;
+        let (backend, keeps_aggregates) = known.ok_or_else(|| Problem::camera_not_found(camera))?;
         snapshot.session.is_backend(backend);
+        snapshot.keeps_aggregates = keeps_aggregates;
         Ok(snapshot)
     }
 }
@@ -109,14 +120,35 @@ impl std::ops::DerefMut for Snapshot {
 
 /// A query on one camera's rows: `select`, then the condition that every such query needs.
 /// `select` is this program's text and never a client's.
-pub fn of_camera(
-    select: &'static str,
-    call: &Call,
-    CameraId(camera): &CameraId,
-) -> QueryBuilder<Postgres> {
+pub fn of_camera(select: &'static str, call: &Call, camera: &CameraId) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(select);
+    push_camera(&mut sql, call, camera);
+    sql
+}
+
+fn push_camera(sql: &mut QueryBuilder<Postgres>, call: &Call, CameraId(camera): &CameraId) {
     sql.push(" WHERE tenant_id = ").push_bind(call.tenant.as_str().to_owned());
     sql.push(" AND camera_id = ").push_bind(camera.clone());
+}
+
+/// `select` from one camera's buckets of several widths: `each` answers the query of each width. There must be parts.
+pub fn of_parts(
+    select: &'static str,
+    parts: &[Part],
+    each: impl Fn(Granularity) -> &'static str,
+    call: &Call,
+    camera: &CameraId,
+    condition: impl Fn(&mut QueryBuilder<Postgres>),
+) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(select);
+    sql.push(" FROM (");
+    for (number, (granularity, from, to)) in parts.iter().enumerate() {
+        sql.push(if number > 0 { " UNION ALL " } else { "" }).push(each(*granularity));
+        push_camera(&mut sql, call, camera);
+        sql.push(" AND bucket >= ").push_bind(*from).push(" AND bucket < ").push_bind(*to);
+        condition(&mut sql);
+    }
+    sql.push(") AS parts");
     sql
 }
 
@@ -131,16 +163,17 @@ where
 }
 
 /// The range of `call` for an aggregate: what was asked, what the page before had, or the window of
-/// [`range::window`] that ends with the camera's newest watched time.
+/// [`range::window`] that ends with the camera's newest watched time. Also about when its newest bucket is.
 pub async fn aggregate_range(
     snapshot: &mut Snapshot,
     call: &Call,
     camera: &CameraId,
-    from_before: Option<Timestamp>,
-) -> Result<Range, Problem> {
+    before: Option<(Timestamp, Timestamp)>,
+) -> Result<(Range, DateTime<Utc>), Problem> {
     let to = call.query.to;
-    if let Some(from) = call.query.from.or(from_before) {
-        return Ok(Range { from, to });
+    // The page before ended with a bucket, and what follows is about there.
+    if let Some((at, from)) = before {
+        return Ok((Range { from: call.query.from.unwrap_or(from), to }, at.0));
     }
     let mut sql = of_camera("SELECT until_timestamp FROM coverage_spans", call, camera);
     push_if(&mut sql, " AND from_timestamp < ", to);
@@ -148,5 +181,9 @@ pub async fn aggregate_range(
     let newest: Option<DateTime<Utc>> =
         sql.build_query_scalar().fetch_optional(&mut **snapshot).await?;
     let until = newest.or(to.map(|to| to.0)).unwrap_or_else(Utc::now);
-    Ok(Range { from: (until - range::window(call.query.granularity)).into(), to })
+    let from = call
+        .query
+        .from
+        .map_or_else(|| until - range::window(call.query.granularity), |from| from.0);
+    Ok((Range { from: from.into(), to }, until))
 }

@@ -2,7 +2,7 @@
 //!
 //! What is configured has a version, and its tag begins with it: `"7"`, or `"7-…"` where the answer also tells
 //! what changes by itself. A write compares the version alone: that a camera went down meanwhile is no reason to
-//! refuse a new line. Any other answer gets a weak tag from its content, in `tag_answers`.
+//! refuse a new line. Any other answer gets a weak tag from its content, in `tagged`.
 
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;
@@ -52,11 +52,23 @@ fn version_of(tag: &str) -> Option<i64> {
     inside.split('-').next()?.parse().ok()
 }
 
-/// Gives the answer of a read its tag, and answers 304 to who has it already.
-pub(crate) async fn tag_answers(request: Request, next: Next) -> Response {
+/// Answers 304 to who has the answer of a read already, as its tag says.
+pub(crate) async fn answer_what_is_new(request: Request, next: Next) -> Response {
     let held: Vec<HeaderValue> =
         request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    if response.status() == StatusCode::OK && tag.is_some_and(|tag| is_held(&held, tag)) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// Gives the answer of a read its tag.
+pub(crate) async fn tagged(response: Response) -> Response {
     if response.status() != StatusCode::OK {
         return response;
     }
@@ -80,19 +92,10 @@ pub(crate) async fn tag_answers(request: Request, next: Next) -> Response {
         Some(version) => format!("\"{}-{digest}\"", version.trim_matches('"')),
         None => format!("W/\"{digest}\""),
     };
-    if is_held(&held, &tag) {
-        parts.status = StatusCode::NOT_MODIFIED;
-        parts.headers.remove(header::CONTENT_TYPE);
-        parts.headers.remove(header::CONTENT_LENGTH);
-    }
     if let Ok(value) = HeaderValue::from_str(&tag) {
         parts.headers.insert(header::ETAG, value);
     }
-    let body = match parts.status {
-        StatusCode::NOT_MODIFIED => Body::empty(),
-        _ => Body::from(bytes),
-    };
-    Response::from_parts(parts, body)
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 /// An answer without the time at which it was made.

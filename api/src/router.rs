@@ -106,7 +106,7 @@ fn mount(
     }
     route = route.route_layer(middleware::from_fn_with_state(state.clone(), pass::pass));
     if endpoint.is_api() && endpoint.method == Method::Get {
-        route = route.route_layer(middleware::from_fn(preconditions::tag_answers));
+        route = route.route_layer(middleware::from_fn(preconditions::answer_what_is_new));
     }
     if endpoint.needs_caller() {
         route = route.route_layer(middleware::from_fn_with_state(state.clone(), gate::admit));

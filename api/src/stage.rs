@@ -47,6 +47,15 @@ const SERVICE_CONNECTIONS: u32 = 4;
 const TENANT_ROLE: &str = "headcount_api";
 const TENANT_SEARCH_PATH: &str = "tenant,public";
 
+/// The same few statements come again and again and look at few rows each, through views of many parts: to plan
+/// them anew each time, to start workers or to compile them takes longer than to run them. All their conditions find
+/// their rows by index, whatever the parameters are, so one plan serves all.
+const SHORT_QUERIES: [(&str, &str); 3] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("jit", "off"),
+];
+
 /// Pools that connect when they are first needed, so that the API starts without its database and
 /// says so in `/readyz`. A transaction only reads unless it says otherwise, and a query that a client no
 /// longer waits for ends by itself.
@@ -72,6 +81,7 @@ pub fn connect_lazily(
     // From its first statement on, not only where somebody remembers to ask for it.
     let tenant =
         options.clone().options([("role", TENANT_ROLE), ("search_path", TENANT_SEARCH_PATH)]);
+    let tenant = tenant.options(SHORT_QUERIES);
     Pools { tenant: pool(max_connections, tenant), service: pool(SERVICE_CONNECTIONS, options) }
 }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 const AGGREGATES: &str = include_str!("../migrations/storage/aggregates.sql");
+const INDEXES: &str = include_str!("../migrations/storage/indexes.sql");
 const RESULTS: &str = include_str!("../migrations/storage/results.sql");
 const VIEWS: &str = include_str!("../migrations/storage/views.sql");
 const HYPERTABLES: &str = include_str!("../migrations/storage/hypertables.sql");
@@ -187,6 +188,7 @@ async fn derive_once(
     run(&mut transaction, VIEWS).await?;
     run(&mut transaction, ACCESS).await?;
     if *flavour != Flavour::Plain {
+        run(&mut transaction, INDEXES).await?;
         run(&mut transaction, POLICIES).await?;
     }
     sqlx::query(
@@ -207,7 +209,7 @@ fn gave_way(error: &sqlx::Error) -> bool {
 
 /// Of everything that [`derive`] makes its part of the schema from.
 fn digest(flavour: &Flavour) -> Uuid {
-    let texts = [HYPERTABLES, PLAIN, AGGREGATES, RESULTS, VIEWS, ACCESS, POLICIES].join("\0");
+    let texts = [HYPERTABLES, PLAIN, AGGREGATES, INDEXES, RESULTS, VIEWS, ACCESS, POLICIES].join("\0");
     let granularities = format!("{GRANULARITIES:?}");
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{flavour}\0{granularities}\0{texts}").as_bytes())
 }

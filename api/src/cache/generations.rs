@@ -54,8 +54,8 @@ struct Counted {
 impl Generations {
     /// The numbers of `made`.
     pub fn of(&self, made: &Made) -> Vec<u64> {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let names = made.names();
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let numbers = names.iter().map(|name| counted.by_name.get(name).copied().unwrap_or(0));
         std::iter::once(counted.of_all).chain(numbers).collect()
     }

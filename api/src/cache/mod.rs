@@ -59,7 +59,7 @@ pub struct Entry {
     made_at_ms: u64,
     /// How long it may be given again from when it was made.
     lifetime: Duration,
-    headers: Vec<(String, Vec<u8>)>,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -74,31 +74,33 @@ impl Entry {
 
     fn to_bytes(&self) -> Option<Vec<u8>> {
         let Self { made_at_ms, lifetime, headers, body } = self;
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers: Vec<(&str, &[u8])> = headers.collect();
         postcard::to_stdvec(&(made_at_ms, lifetime, headers, &body[..])).ok()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let read = postcard::from_bytes::<(u64, Duration, Vec<(String, Vec<u8>)>, Vec<u8>)>(bytes);
-        let (made_at_ms, lifetime, headers, body) = read.ok()?;
+        let (made_at_ms, lifetime, told, body) = read.ok()?;
+        let mut headers = HeaderMap::with_capacity(told.len());
+        for (name, value) in told {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            headers.append(name, HeaderValue::from_bytes(&value).ok()?);
+        }
         Some(Self { made_at_ms, lifetime, headers, body: body.into() })
     }
 
     fn size(&self) -> u32 {
         let headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         u32::try_from(headers + self.body.len() + 256).unwrap_or(u32::MAX)
     }
 
     /// The answer, with the `Age` that it has by now.
     fn response(&self, status: &'static str) -> Response {
         let mut response = Response::new(Body::from(self.body.clone()));
+        *response.headers_mut() = self.headers.clone();
         let headers = response.headers_mut();
-        for (name, value) in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-                headers.append(name, value);
-            }
-        }
         headers.insert(header::AGE, HeaderValue::from(self.age().as_secs()));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
         response
@@ -306,11 +308,9 @@ impl Cache {
                 may_be_stale: stale.map(|stale| stale.max_age),
             }));
         }
-        let headers = parts.headers.iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
         let untold = !self.hears.load(Ordering::Relaxed);
         let lifetime = keeping.lifetime.min(if untold { UNTOLD_LIFETIME } else { Duration::MAX });
-        Ok(Entry { made_at_ms: now_ms(), lifetime, headers: headers.collect(), body })
+        Ok(Entry { made_at_ms: now_ms(), lifetime, headers: parts.headers, body })
     }
 
     /// An answer that is not good. Where the playbook says so, the last good one serves, and says how old it is.

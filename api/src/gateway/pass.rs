@@ -22,6 +22,7 @@ use crate::endpoints::Endpoint;
 use crate::formats::{self, Format};
 use crate::limits::{self, Verdict};
 use crate::metrics::LIMITED_TOTAL;
+use crate::preconditions::tagged;
 use crate::problem::{Code, Problem};
 use crate::state::ApiState;
 
@@ -41,7 +42,9 @@ pub(crate) async fn pass(
         return next.run(request).await;
     };
     let in_force = state.gateway.in_force();
-    let Some(settings) = in_force.of(endpoint) else { return next.run(request).await };
+    let Some(settings) = in_force.of(endpoint) else {
+        return as_read(endpoint, next.run(request).await).await;
+    };
     let caller = match request.extensions().get::<Identity>() {
         Some(Identity::Known(caller)) => Some(caller.clone()),
         _ => None,
@@ -151,7 +154,7 @@ async fn answer(
             // Who has written reads what was written, whenever the database says so.
             state.gateway.cache.changed_tenant(caller.tenant.as_str()).await;
         }
-        return formed(response, &form).await;
+        return as_read(endpoint, formed(response, &form).await).await;
     };
     let made = Made {
         tenant: caller.tenant.as_str().to_owned(),
@@ -160,9 +163,18 @@ async fn answer(
     };
     let key = key(endpoint, revision, caller, &request);
     let renew = asks_anew(request.headers());
-    let make = async { formed(next.run(request).await, &form).await };
+    // With its tag, so that it is not worked out again whenever the answer is given again.
+    let make = async { as_read(endpoint, formed(next.run(request).await, &form).await).await };
     let keeping = as_replicas_allow(keeping, state);
     state.gateway.cache.answer(key, &made, &keeping, renew, make).await
+}
+
+/// The answer of a read has a tag.
+async fn as_read(endpoint: &Endpoint, response: Response) -> Response {
+    match endpoint.is_api() && endpoint.method == crate::endpoints::Method::Get {
+        true => tagged(response).await,
+        false => response,
+    }
 }
 
 /// A replica may not have yet what a change was told of, so an answer made of what it has lives no longer than a

@@ -12,7 +12,7 @@ use crate::database::{self, Snapshot, push_if};
 use crate::formats::Format;
 use crate::parameters::Granularity;
 use crate::problem::Problem;
-use crate::range::Range;
+use crate::range::{self, Range};
 use crate::state::ApiState;
 use crate::tables::{self, Kind};
 use crate::timestamp::Timestamp;
@@ -151,6 +151,9 @@ pub struct AnalyticsPage {
     pub metadata: Metadata,
 }
 
+/// At least so many rows has a bucket of most cameras: one of the camera, its line and its zone each.
+const ROWS_OF_A_BUCKET: i64 = 3;
+
 macro_rules! select {
     ($view:literal) => {
         concat!(
@@ -175,34 +178,46 @@ pub async fn list(
         _ => None,
     })?;
     let mut snapshot = Snapshot::of_camera(&state.pool, &call, &camera).await?;
-    let from_before = after.as_ref().map(|(_, (_, _, from))| *from);
-    let range = database::aggregate_range(&mut snapshot, &call, &camera, from_before).await?;
+    let before = after.as_ref().map(|(at, (_, _, from))| (*at, *from));
+    let (range, newest) = database::aggregate_range(&mut snapshot, &call, &camera, before).await?;
 
     let select = match call.query.granularity {
         Granularity::Minute => select!("analytics_1m"),
         Granularity::Hour => select!("analytics_1h"),
         Granularity::Day => select!("analytics_1d"),
     };
-    let mut sql = database::of_camera(select, &call, &camera);
-    sql.push(" AND bucket >= ").push_bind(range.from);
-    push_if(&mut sql, " AND bucket < ", range.to);
-    match (&call.query.line, &call.query.zone) {
-        (None, None) => {}
-        (line, zone) => {
-            // A line and a zone asked for together are both answered.
-            sql.push(" AND (scope = 'line' AND name = ").push_bind(line.clone());
-            sql.push(" OR scope IN ('zone', 'site') AND name = ").push_bind(zone.clone());
-            sql.push(")");
+    // Without a filter a bucket has rows of the camera itself and of what is in its picture.
+    let limit = call.fetch_limit();
+    let buckets = match (&call.query.line, &call.query.zone) {
+        (None, None) => limit / ROWS_OF_A_BUCKET + 1,
+        _ => limit,
+    };
+    let mut data: Vec<Bucket> = Vec::new();
+    for from in range::beginnings(range.from.0, newest, call.query.granularity, buckets) {
+        let mut sql = database::of_camera(select, &call, &camera);
+        sql.push(" AND bucket >= ").push_bind(from);
+        push_if(&mut sql, " AND bucket < ", range.to);
+        match (&call.query.line, &call.query.zone) {
+            (None, None) => {}
+            (line, zone) => {
+                // A line and a zone asked for together are both answered.
+                sql.push(" AND (scope = 'line' AND name = ").push_bind(line.clone());
+                sql.push(" OR scope IN ('zone', 'site') AND name = ").push_bind(zone.clone());
+                sql.push(")");
+            }
+        }
+        if let Some((at, (scope, name, _))) = &after {
+            sql.push(" AND bucket <= ").push_bind(*at);
+            sql.push(" AND (bucket < ").push_bind(*at);
+            sql.push(" OR (scope, name) > (").push_bind(scope.clone());
+            sql.push(", ").push_bind(name.clone()).push("))");
+        }
+        sql.push(" ORDER BY bucket DESC, scope, name LIMIT ").push_bind(limit);
+        data = sql.build_query_as().fetch_all(&mut *snapshot).await?;
+        if data.len() as i64 >= limit {
+            break;
         }
     }
-    if let Some((at, (scope, name, _))) = after {
-        sql.push(" AND bucket <= ").push_bind(at);
-        sql.push(" AND (bucket < ").push_bind(at);
-        sql.push(" OR (scope, name) > (").push_bind(scope);
-        sql.push(", ").push_bind(name).push("))");
-    }
-    sql.push(" ORDER BY bucket DESC, scope, name LIMIT ").push_bind(call.fetch_limit());
-    let mut data: Vec<Bucket> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
     let pagination = call.paginate(&mut data, |row| {
         let key = vec![row.scope.clone(), row.name.clone(), range.from.to_string()];
         (row.metric_timestamp.micros(), key)

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -191,7 +191,7 @@ impl tables::Row for CountingEvent {
 /// The queries of one granularity.
 struct Queries {
     results: &'static str,
-    line_totals: &'static str,
+    lines: &'static str,
     covered_s: &'static str,
 }
 
@@ -203,17 +203,19 @@ macro_rules! queries {
                  in_count - out_count AS net_count, coverage FROM line_results_",
                 $suffix
             ),
-            line_totals: concat!(
-                "SELECT line_name, sum(in_count)::bigint, sum(out_count)::bigint, \
-                 sum(coverage) * ",
+            lines: concat!(
+                "SELECT line_name, in_count, out_count, coverage * ",
                 $seconds,
-                " FROM line_results_",
+                " AS covered_s FROM line_results_",
                 $suffix
             ),
-            covered_s: concat!("SELECT sum(covered_s) FROM coverage_", $suffix),
+            covered_s: concat!("SELECT covered_s FROM coverage_", $suffix),
         }
     };
 }
+
+const LINE_TOTALS: &str = "\
+SELECT line_name, sum(in_count)::bigint, sum(out_count)::bigint, sum(covered_s)";
 
 fn queries(granularity: Granularity) -> Queries {
     match granularity {
@@ -235,20 +237,27 @@ pub async fn results(
     })?;
     let queries = queries(call.query.granularity);
     let mut snapshot = Snapshot::of_camera(&state.pool, &call, &camera).await?;
-    let from_before = after.as_ref().map(|(_, (_, from))| *from);
-    let range = database::aggregate_range(&mut snapshot, &call, &camera, from_before).await?;
+    let before = after.as_ref().map(|(at, (_, from))| (*at, *from));
+    let (range, newest) = database::aggregate_range(&mut snapshot, &call, &camera, before).await?;
 
-    let mut sql = database::of_camera(queries.results, &call, &camera);
-    sql.push(" AND bucket >= ").push_bind(range.from);
-    push_if(&mut sql, " AND bucket < ", range.to);
-    push_if(&mut sql, " AND line_name = ", call.query.line.clone());
-    if let Some((at, (line, _))) = after {
-        sql.push(" AND bucket <= ").push_bind(at);
-        sql.push(" AND (bucket < ").push_bind(at);
-        sql.push(" OR line_name > ").push_bind(line).push(")");
+    let mut data: Vec<CountingResult> = Vec::new();
+    let limit = call.fetch_limit();
+    for from in range::beginnings(range.from.0, newest, call.query.granularity, limit) {
+        let mut sql = database::of_camera(queries.results, &call, &camera);
+        sql.push(" AND bucket >= ").push_bind(from);
+        push_if(&mut sql, " AND bucket < ", range.to);
+        push_if(&mut sql, " AND line_name = ", call.query.line.clone());
+        if let Some((at, (line, _))) = &after {
+            sql.push(" AND bucket <= ").push_bind(*at);
+            sql.push(" AND (bucket < ").push_bind(*at);
+            sql.push(" OR line_name > ").push_bind(line.clone()).push(")");
+        }
+        sql.push(" ORDER BY bucket DESC, line_name LIMIT ").push_bind(limit);
+        data = sql.build_query_as().fetch_all(&mut *snapshot).await?;
+        if data.len() as i64 >= limit {
+            break;
+        }
     }
-    sql.push(" ORDER BY bucket DESC, line_name LIMIT ").push_bind(call.fetch_limit());
-    let mut data: Vec<CountingResult> = sql.build_query_as().fetch_all(&mut *snapshot).await?;
 
     let pagination = call.paginate(&mut data, |row| {
         (row.result_timestamp.micros(), vec![row.line_name.clone(), range.from.to_string()])
@@ -257,7 +266,7 @@ pub async fn results(
     if call.format != Format::Json {
         return Ok(tables::of_camera(call.format, &camera.0, &data, next.as_deref()));
     }
-    let totals = totals(&mut snapshot, &call, &camera, &queries, Utc::now()).await?;
+    let totals = totals(&mut snapshot, &call, &camera, Utc::now()).await?;
     let page = CountingPage {
         camera_id: camera.0,
         granularity: call.query.granularity,
@@ -274,22 +283,32 @@ async fn totals(
     snapshot: &mut Snapshot,
     call: &Call,
     camera: &CameraId,
-    queries: &Queries,
     now: DateTime<Utc>,
 ) -> Result<Totals, Problem> {
     let to = call.query.to.map_or(now, |to| to.0);
     let from = call.query.from.map_or_else(|| range::day_before(to.min(now)), |from| from.0);
 
-    let mut sql = database::of_camera(queries.line_totals, call, camera);
-    sql.push(" AND bucket >= ").push_bind(from).push(" AND bucket < ").push_bind(to);
-    push_if(&mut sql, " AND line_name = ", call.query.line.clone());
-    sql.push(" GROUP BY line_name ORDER BY line_name");
-    let lines: Vec<(String, i64, i64, f64)> =
-        sql.build_query_as().fetch_all(&mut **snapshot).await?;
+    let granularity = call.query.granularity;
+    // Where wider buckets are not kept, to make them costs more than to add up what they are made of.
+    let parts = match snapshot.keeps_aggregates() {
+        true => range::parts(granularity, from, to),
+        false => vec![(granularity, from, to)],
+    };
+    let of_line = |sql: &mut QueryBuilder<Postgres>| {
+        push_if(sql, " AND line_name = ", call.query.line.clone());
+    };
+    let (mut lines, mut covered_s) = (Vec::<(String, i64, i64, f64)>::new(), None::<f64>);
+    if !parts.is_empty() {
+        let each = |granularity| queries(granularity).lines;
+        let mut sql = database::of_parts(LINE_TOTALS, &parts, each, call, camera, of_line);
+        sql.push(" GROUP BY line_name ORDER BY line_name");
+        lines = sql.build_query_as().fetch_all(&mut **snapshot).await?;
 
-    let mut sql = database::of_camera(queries.covered_s, call, camera);
-    sql.push(" AND bucket >= ").push_bind(from).push(" AND bucket < ").push_bind(to);
-    let covered_s: Option<f64> = sql.build_query_scalar().fetch_one(&mut **snapshot).await?;
+        let each = |granularity| queries(granularity).covered_s;
+        let sql = "SELECT sum(covered_s)";
+        let mut sql = database::of_parts(sql, &parts, each, call, camera, |_| ());
+        covered_s = sql.build_query_scalar().fetch_one(&mut **snapshot).await?;
+    }
 
     let known = !lines.is_empty();
     let in_count = lines.iter().map(|line| line.1).sum::<i64>();
