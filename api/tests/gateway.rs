@@ -37,6 +37,14 @@ impl Service {
     async fn of(rows: &Rows, gateway: GatewayConfig) -> Self {
         // Notifications tell of changes. Neither they nor Redis are given up only because this machine is slow.
         let poll_interval = Duration::from_secs(20);
+        let service = Self::looking_every(poll_interval, rows, gateway);
+        service
+            .until("/api/v1/admin/cache", |answer| answer.json()["data"]["hears_changes"] == true)
+            .await;
+        service
+    }
+
+    fn looking_every(poll_interval: Duration, rows: &Rows, gateway: GatewayConfig) -> Self {
         let gateway = GatewayConfig { poll_interval, redis_timeout: PATIENCE, ..gateway };
         let default_tenant = rows.tenant.clone();
         let config = ApiConfig { default_tenant, gateway, ..ApiConfig::default() };
@@ -46,11 +54,7 @@ impl Service {
         let state = ApiState::new(config, pools, bus, metrics);
         let shutdown = CancellationToken::new();
         tokio::spawn(watch::run(state.clone(), shutdown.clone()));
-        let service = Self { app: router(state), _watching: shutdown.drop_guard() };
-        service
-            .until("/api/v1/admin/cache", |answer| answer.json()["data"]["hears_changes"] == true)
-            .await;
-        service
+        Self { app: router(state), _watching: shutdown.drop_guard() }
     }
 
     /// Asks until the answer is as it should be.
@@ -246,6 +250,25 @@ const BROKEN: [(&str, &str); 11] = [
         "missing field",
     ),
 ];
+
+#[tokio::test]
+async fn behind_a_pooler_that_passes_no_notification_on_a_change_is_looked_for() {
+    let rows = Rows::alone("gateway_unheard").await;
+    rows.camera("door").await;
+    sqlx::query("DROP TRIGGER notify ON api_endpoint_mappings")
+        .execute(&rows.writer)
+        .await
+        .expect("nothing tells of changes");
+    let service = Service::looking_every(PAUSE, &rows, GatewayConfig::default());
+    let camera = "/api/v1/cameras/door";
+    service.until(camera, |answer| answer.header("cache-control") == "private, max-age=5").await;
+    change(
+        &rows,
+        "UPDATE api_endpoint_mappings SET cache_ttl_seconds = 9 WHERE operation_id = 'getCamera'",
+    )
+    .await;
+    service.until(camera, |answer| answer.header("cache-control") == "private, max-age=9").await;
+}
 
 #[tokio::test]
 async fn what_cannot_be_obeyed_is_refused_with_its_reason() {

@@ -209,7 +209,8 @@ fn gave_way(error: &sqlx::Error) -> bool {
 
 /// Of everything that [`derive`] makes its part of the schema from.
 fn digest(flavour: &Flavour) -> Uuid {
-    let texts = [HYPERTABLES, PLAIN, AGGREGATES, INDEXES, RESULTS, VIEWS, ACCESS, POLICIES].join("\0");
+    let texts =
+        [HYPERTABLES, PLAIN, AGGREGATES, INDEXES, RESULTS, VIEWS, ACCESS, POLICIES].join("\0");
     let granularities = format!("{GRANULARITIES:?}");
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{flavour}\0{granularities}\0{texts}").as_bytes())
 }
