@@ -113,7 +113,6 @@ impl Deployment {
         let broker = format!("127.0.0.1:{}", free_port().map_err(BenchError::io("a free port"))?);
         let config = json!({
             "kafka": { "brokers": broker },
-            "log": { "level": "warn" },
             "api": api.unwrap_or_else(|| json!({})),
         });
         let file = self.dir.path().join(format!("{name}.toml"));
