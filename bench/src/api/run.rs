@@ -100,7 +100,7 @@ impl Deployment {
         // Callers are counted as always, and nobody of so few is ever one too many.
         execute(
             &deployment.pool,
-            "UPDATE api_endpoint_mappings SET rate_limit_per_minute = 60000000,
+            "UPDATE api_endpoint_mappings SET rate_limit_per_minute = 1000000,
                     rate_limit_burst = 1000000, daily_quota = NULL
              WHERE http_method = 'GET' AND rate_limit_per_minute IS NOT NULL",
         )
