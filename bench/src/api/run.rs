@@ -26,6 +26,8 @@ use crate::{BenchError, Program, blocking};
 /// Longest wait for the service, and for the server to take up a setting.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
+/// The highest limit that a row may have.
+const PER_MINUTE: u32 = 1_000_000;
 /// Questions to each endpoint whose plans are read.
 const PLANNED: usize = 200;
 /// In every statement about a camera's rows, and in none of the service's own.
@@ -100,9 +102,11 @@ impl Deployment {
         // Callers are counted as always, and nobody of so few is ever one too many.
         execute(
             &deployment.pool,
-            "UPDATE api_endpoint_mappings SET rate_limit_per_minute = 1000000,
-                    rate_limit_burst = 1000000, daily_quota = NULL
-             WHERE http_method = 'GET' AND rate_limit_per_minute IS NOT NULL",
+            &format!(
+                "UPDATE api_endpoint_mappings SET rate_limit_per_minute = {PER_MINUTE},
+                        rate_limit_burst = {PER_MINUTE}, daily_quota = NULL
+                 WHERE http_method = 'GET' AND rate_limit_per_minute IS NOT NULL"
+            ),
         )
         .await?;
         Ok(deployment)
@@ -150,9 +154,15 @@ struct Service {
     process: Process,
 }
 
+/// Whether the limits that were set are in force, which they are a moment after the service listens; the document has
+/// those that are.
 async fn is_ready(address: SocketAddr) -> bool {
     let Ok(mut connection) = Connection::open(address).await else { return false };
-    matches!(connection.get(&dashboard()).await, Ok((status, _)) if status.is_success())
+    let document = Question { path: "/openapi.json".to_owned(), tenant: dashboard().tenant };
+    let Ok((_, body)) = connection.get(&document).await else { return false };
+    let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let counting = &document["paths"]["/api/v1/cameras/{id}/counting"]["get"]["x-headcount"];
+    counting["rate_limit"]["per_minute"] == PER_MINUTE
 }
 
 /// Cached answers beside a bare handler of the same bytes, in turn.
