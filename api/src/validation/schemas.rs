@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -152,19 +152,11 @@ impl BodySchema {
         }
         let ruled = faults.len();
         for error in self.validator.iter_errors(&*body) {
-            let pointer = error.instance_path().to_string();
-            if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-                let unknown = unexpected.iter().map(|field| {
-                    let field = field.replace('~', "~0").replace('/', "~1");
-                    (format!("{pointer}/{field}"), "is not known here".to_owned())
-                });
-                faults.extend(unknown);
-                continue;
-            }
-            // A rule has said so already, and in its own words.
-            if !faults[..ruled].iter().any(|(at, _)| *at == pointer) {
-                let message = error.to_string().chars().take(MAX_MESSAGE_CHARS).collect();
-                faults.push((pointer, message));
+            for (pointer, message) in told(&error) {
+                // A rule has said so already, and in its own words.
+                if !faults[..ruled].iter().any(|(at, _)| *at == pointer) {
+                    faults.push((pointer, message));
+                }
             }
         }
         faults.truncate(MAX_FAULTS);
@@ -177,10 +169,36 @@ impl BodySchema {
     }
 }
 
+/// What is wrong, with its place. Of what may also be null it is told what is wrong with what it is.
+fn told(error: &ValidationError<'_>) -> Vec<At> {
+    let pointer = error.instance_path().to_string();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let place = |field: &String| field.replace('~', "~0").replace('/', "~1");
+            let unknown =
+                |field| (format!("{pointer}/{}", place(field)), "is not known here".to_owned());
+            return unexpected.iter().map(unknown).collect();
+        }
+        ValidationErrorKind::OneOfNotValid { context } => {
+            let is_of_another_type = |error: &ValidationError<'_>| {
+                matches!(error.kind(), ValidationErrorKind::Type { .. })
+                    && error.instance_path().as_str() == pointer
+            };
+            let mut meant = context.iter().filter(|errors| !errors.iter().any(is_of_another_type));
+            if let (Some(errors), None) = (meant.next(), meant.next()) {
+                return errors.iter().flat_map(told).collect();
+            }
+        }
+        _ => {}
+    }
+    vec![(pointer, error.to_string().chars().take(MAX_MESSAGE_CHARS).collect())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::validation::rules::DECLARED;
+    use rstest::rstest;
 
     fn row(schema: Value) -> SchemaRow {
         SchemaRow {
@@ -228,6 +246,23 @@ mod tests {
         assert_eq!(schema.check(&rules(), &mut body), []);
         assert_eq!(body["camera_name"], "a b");
         assert_eq!(schema.check(&rules(), &mut json!([]))[0].0, "");
+    }
+
+    #[rstest]
+    #[case(json!({"email": "nowhere", "age": -1}), &["/profile/age", "/profile/email"])]
+    #[case(json!({"e/mail": "a@b"}), &["/profile/e~1mail"])]
+    #[case(json!([]), &["/profile"])]
+    #[case(json!(null), &[])]
+    fn what_may_be_null_is_told_as_what_it_is(#[case] profile: Value, #[case] places: &[&str]) {
+        let schema = json!({"properties": {"profile": {"oneOf": [{"type": "null"}, {
+            "type": "object", "additionalProperties": false,
+            "properties": {"email": {"pattern": "@"}, "age": {"minimum": 0}}
+        }]}}});
+        let schema = BodySchema::compile(row(schema)).expect("a schema");
+        let faults = schema.check(&Rules::default(), &mut json!({"profile": profile}));
+        let mut told: Vec<&str> = faults.iter().map(|(at, _)| at.as_str()).collect();
+        told.sort_unstable();
+        assert_eq!(told, places);
     }
 
     #[test]
