@@ -117,7 +117,8 @@ fn note(node: &Node, found: Option<&Seen>, failures: &mut u32, settings: Failove
         role: Some(role),
         timeline: seen.timeline,
         is_reachable: true,
-        lag: None,
+        // Until it is worked out anew: without one, a replica that is far behind would be read from.
+        lag: view.lag,
         replayed,
     });
 }
@@ -128,5 +129,24 @@ fn show(node: &Node) {
     gauge!(NODE_REACHABLE, "pool" => node.name().to_owned()).set(reachable);
     if let Some(lag) = view.lag {
         gauge!(REPLICA_LAG_SECONDS, "pool" => node.name().to_owned()).set(lag.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::PgPool;
+
+    /// Between the look and the lag that is worked out from it, requests already go by what is there.
+    #[tokio::test]
+    async fn a_replica_that_is_behind_is_so_until_its_lag_is_known_anew() {
+        let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").expect("an address");
+        let node = Node::new("replica", pool.clone(), pool);
+        let lag = Some(Duration::from_secs(60));
+        let role = Some(NodeRole::Replica);
+        node.saw(NodeView { role, is_reachable: true, lag, ..NodeView::default() });
+        let seen = Seen { is_replica: true, timeline: 0, position: Some(10) };
+        note(&node, Some(&seen), &mut 0, FailoverSettings::default());
+        assert_eq!((node.view().lag, node.view().replayed), (lag, Some(10)));
     }
 }

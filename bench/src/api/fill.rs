@@ -216,8 +216,9 @@ async fn compress(pool: &PgPool) -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn execute(pool: &PgPool, statement: impl Into<String>) -> Result<(), BenchError> {
-    // Safe: made of this file's own texts alone.
+/// Runs a statement of this program's own text.
+pub(super) async fn execute(pool: &PgPool, statement: impl Into<String>) -> Result<(), BenchError> {
+    // Safe: made of this program's own texts alone.
     sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(pool).await?;
     Ok(())
 }

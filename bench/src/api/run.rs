@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use headcount_schemas::migrations::{self, Flavour};
 use headcount_services::{Postgres, free_port};
 use serde_json::json;
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
 
 use super::bare::Bare;
-use super::fill::{Filled, fill};
+use super::fill::{Filled, execute, fill};
 use super::load::{Answered, Ask, Connection, Pace, drive};
 use super::plans::{self, Statement};
 use super::questions::{ENDPOINTS, Question, dashboard};
@@ -386,10 +386,4 @@ async fn tables_of_events(pool: &PgPool) -> Result<HashMap<String, String>, Benc
         known.extend(chunks);
     }
     Ok(known)
-}
-
-async fn execute(pool: &PgPool, statement: &str) -> Result<(), BenchError> {
-    // Safe: made of this file's own texts alone.
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(pool).await?;
-    Ok(())
 }
