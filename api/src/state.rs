@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,9 +28,20 @@ pub struct Pools {
     pub service: PgPool,
 }
 
-/// Built once, cloned for every request.
+/// Built once. Every layer of every request has a clone of its own, so a clone counts once and not once for each part.
 #[derive(Clone)]
-pub struct ApiState {
+pub struct ApiState(Arc<Parts>);
+
+impl Deref for ApiState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What an [`ApiState`] is made of.
+pub struct Parts {
     /// Settings.
     pub config: Arc<ApiConfig>,
     /// The servers of the database; requests see it behind the views of one tenant, see
@@ -69,7 +81,7 @@ impl ApiState {
         let gateway = Arc::new(Gateway::new(&config.gateway, config.requires_auth()));
         let authenticator = Arc::new(Authenticator::new(pool.clone(), &config.auth));
         let feed = Arc::new(Feed::new(bus.clone()));
-        Self {
+        Self(Arc::new(Parts {
             feed,
             config: Arc::new(config),
             playbook: pool.playbook().clone(),
@@ -82,6 +94,6 @@ impl ApiState {
             errors: Arc::default(),
             gateway,
             minutes: Arc::default(),
-        }
+        }))
     }
 }
