@@ -51,7 +51,7 @@ pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The client's own id where it can be printed in a log without harm, or a new one.
-    fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let sane = |text: &&str| {
             (1..=MAX_REQUEST_ID_CHARS).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -68,6 +68,13 @@ impl RequestId {
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Puts it into the headers of the answer.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_str(&self.0) {
+            headers.insert(X_REQUEST_ID, value);
+        }
     }
 }
 
@@ -120,9 +127,7 @@ pub(crate) async fn complete(
     let route = route.as_ref().map(MatchedPath::as_str);
     state.minutes.add(route, method.as_str(), answered);
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(X_REQUEST_ID, value);
-    }
+    id.tell(headers);
     for (name, value) in SAFETY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }

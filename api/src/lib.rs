@@ -7,7 +7,8 @@
 //!   they see their tenant's rows and no others.
 //! * [`gateway`] stands around every handler: [`limits`], the [`cache`], and what an operator's rows say;
 //!   [`validation`] checks bodies.
-//! * [`sockets`] accepts, encrypts and bounds connections; [`router`] puts it together, [`serve`] serves it.
+//! * [`sockets`] accepts, encrypts and bounds connections; [`router`] puts it together, [`Front`] gives kept answers
+//!   in front of it, [`serve`] serves it.
 //!
 //! The sink is the only writer of events: what is posted goes to the bus.
 
@@ -34,6 +35,7 @@ pub mod errors;
 pub mod exchange;
 pub mod feed;
 pub mod formats;
+mod front;
 pub mod gateway;
 pub mod handlers;
 pub mod idempotency;
@@ -60,6 +62,7 @@ pub mod timestamp;
 pub mod validation;
 
 pub use config::ApiConfig;
+pub use front::Front;
 pub use gateway::GatewayConfig;
 pub use router::router;
 pub use stage::{ServeError, connect_lazily, connect_with_replicas, serve, serve_on};

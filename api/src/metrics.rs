@@ -1,12 +1,13 @@
 //! Names of this stage's metrics, and the layer that measures requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 
 /// Requests answered, by `method`, `route` and `status`.
@@ -115,14 +116,34 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let in_flight = InFlight::begin();
     let response = next.run(request).await;
     drop(in_flight);
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", route),
-        ("status", response.status().as_u16().to_string()),
-    ];
-    counter!(REQUESTS_TOTAL, &labels).increment(1);
-    histogram!(REQUEST_DURATION_SECONDS, &labels).record(started.elapsed().as_secs_f64());
+    AnswersOf::new(method, &route, response.status().as_u16()).add(started.elapsed());
     response
+}
+
+/// Answers of one method, route and status.
+pub(crate) struct AnswersOf {
+    total: Counter,
+    seconds: Histogram,
+}
+
+impl AnswersOf {
+    pub(crate) fn new(method: &'static str, route: &str, status: u16) -> Self {
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.to_string()),
+        ];
+        Self {
+            total: counter!(REQUESTS_TOTAL, &labels),
+            seconds: histogram!(REQUEST_DURATION_SECONDS, &labels),
+        }
+    }
+
+    /// One more, which took this long.
+    pub(crate) fn add(&self, took: Duration) {
+        self.total.increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
 }
 
 /// Methods are the clients' invention, too.

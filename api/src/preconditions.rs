@@ -56,9 +56,16 @@ fn version_of(tag: &str) -> Option<i64> {
 pub(crate) async fn answer_what_is_new(request: Request, next: Next) -> Response {
     let held: Vec<HeaderValue> =
         request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-    let mut response = next.run(request).await;
+    not_modified(next.run(request).await, held.iter())
+}
+
+/// A good answer without its body for who holds it already, as these values of `If-None-Match` say.
+pub(crate) fn not_modified<'a>(
+    mut response: Response,
+    held: impl Iterator<Item = &'a HeaderValue>,
+) -> Response {
     let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-    if response.status() == StatusCode::OK && tag.is_some_and(|tag| is_held(&held, tag)) {
+    if response.status() == StatusCode::OK && tag.is_some_and(|tag| is_held(held, tag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(header::CONTENT_TYPE);
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -107,10 +114,12 @@ fn lasting(bytes: &[u8]) -> &[u8] {
 }
 
 /// Weak comparison (RFC 9110, 8.8.3.2).
-fn is_held(held: &[HeaderValue], tag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let tags = held.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    tags.into_iter().any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
+fn is_held<'a>(held: impl Iterator<Item = &'a HeaderValue>, tag: &str) -> bool {
+    fn opaque(tag: &str) -> &str {
+        tag.trim().trim_start_matches("W/")
+    }
+    let mut tags = held.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    tags.any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
 }
 
 #[cfg(test)]

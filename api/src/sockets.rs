@@ -2,15 +2,10 @@
 //! takes to arrive.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -24,9 +19,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
-use tower::util::MapRequestLayer;
-use tower::{Layer, ServiceExt};
 
+use crate::front::Front;
 use crate::gateway::{GatewayConfig, TlsFiles};
 
 /// After an accept that failed (no file descriptor is left), this long until the next.
@@ -70,7 +64,7 @@ pub fn tls(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
 /// Serves `app` until `shutdown`, then lets requests under way finish for as long as `drain_timeout`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: Front,
     config: &GatewayConfig,
     tls: Option<TlsAcceptor>,
     drain_timeout: Duration,
@@ -99,12 +93,8 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small packets stay delayed on one connection");
         }
-        let connection = Connection {
-            app: app.clone(),
-            peer,
-            config: config.clone(),
-            watcher: graceful.watcher(),
-        };
+        let connection =
+            Connection { app: app.of(peer), config: config.clone(), watcher: graceful.watcher() };
         let tls = tls.clone();
         tokio::spawn(async move {
             connection.run(stream, tls).await;
@@ -121,8 +111,7 @@ pub(crate) async fn serve(
 }
 
 struct Connection {
-    app: Router,
-    peer: SocketAddr,
+    app: Front,
     config: GatewayConfig,
     watcher: Watcher,
 }
@@ -138,19 +127,12 @@ impl Connection {
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let peer = self.peer;
-        let service = MapRequestLayer::new(move |mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.map(Body::new)
-        })
-        .layer(self.app)
-        .boxed_clone();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.header_timeout)
             .max_headers(self.config.max_headers)
             .max_buf_size(self.config.max_header_bytes.max(8 << 10))
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.app));
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended badly");
         }

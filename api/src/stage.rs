@@ -13,11 +13,11 @@ use crate::bus_link::BusLink;
 use crate::config::ApiConfig;
 use crate::connections::Connections;
 use crate::connections::node::Node;
+use crate::front::Front;
 use crate::gateway::watch;
 use crate::metrics as names;
 use crate::outbox;
 use crate::refreshed::Refreshed;
-use crate::router::router;
 use crate::sockets::{self, TlsError};
 use crate::state::{ApiState, Pools};
 
@@ -148,7 +148,7 @@ pub async fn serve_on(
         stopping.cancelled().await;
         feed.close();
     });
-    let app = router(state);
+    let app = Front::new(state);
     sockets::serve(listener, app, &gateway, tls, drain_timeout, shutdown).await;
     watching.abort();
     // It may be waiting for the bus; what it has not handed over is there for the next.

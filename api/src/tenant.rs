@@ -12,7 +12,7 @@ use crate::problem::{Fault, Place};
 pub const X_TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 /// A tenant's id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenant(String);
 
 impl Tenant {

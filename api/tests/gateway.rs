@@ -2,83 +2,21 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::Router;
 use axum::http::{Method, StatusCode};
-use headcount_api::bus_link::BusLink;
 use headcount_api::document::openapi;
 use headcount_api::endpoints::ENDPOINTS;
 use headcount_api::gateway::catalogue::{Table, rows};
-use headcount_api::gateway::{GatewayConfig, InForce, WithoutRedis, watch};
-use headcount_api::{ApiConfig, ApiState, router};
-use headcount_schemas::TopicNames;
-use headcount_services::{Postgres, Redis};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use headcount_api::gateway::{GatewayConfig, InForce, WithoutRedis};
+use headcount_services::Redis;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use support::database::Rows;
+use support::service::{PATIENCE, PAUSE, Service, change, with_redis};
 use support::{Answer, get, send, send_json};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A bound against hanging, not a promise.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two questions of one kind: slower than any limit that is not the test's subject.
-const PAUSE: Duration = Duration::from_millis(200);
 const ADMIN: &str = "/api/v1/admin/endpoints";
-
-/// One process of the service, with its watcher.
-struct Service {
-    app: Router,
-    _watching: DropGuard,
-}
-
-impl Service {
-    async fn of(rows: &Rows, gateway: GatewayConfig) -> Self {
-        // Notifications tell of changes. Neither they nor Redis are given up only because this machine is slow.
-        let poll_interval = Duration::from_secs(20);
-        let service = Self::looking_every(poll_interval, rows, gateway);
-        service
-            .until("/api/v1/admin/cache", |answer| answer.json()["data"]["hears_changes"] == true)
-            .await;
-        service
-    }
-
-    fn looking_every(poll_interval: Duration, rows: &Rows, gateway: GatewayConfig) -> Self {
-        let gateway = GatewayConfig { poll_interval, redis_timeout: PATIENCE, ..gateway };
-        let default_tenant = rows.tenant.clone();
-        let config = ApiConfig { default_tenant, gateway, ..ApiConfig::default() };
-        let pools = rows.reader(&config);
-        let (bus, _) = BusLink::new(None, TopicNames::default());
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let state = ApiState::new(config, pools, bus, metrics);
-        let shutdown = CancellationToken::new();
-        tokio::spawn(watch::run(state.clone(), shutdown.clone()));
-        Self { app: router(state), _watching: shutdown.drop_guard() }
-    }
-
-    /// Asks until the answer is as it should be.
-    async fn until(&self, path: &str, fine: impl Fn(&Answer) -> bool) -> Answer {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = get(&self.app, path).await;
-            if fine(&answer) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "{path}: {}", answer.text);
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn figures(&self) -> Value {
-        get(&self.app, "/api/v1/admin/cache").await.json()["data"].clone()
-    }
-}
-
-async fn change(rows: &Rows, statement: &'static str) {
-    let changed = sqlx::query(statement).execute(&rows.writer).await.expect("a change");
-    assert!(changed.rows_affected() > 0, "{statement}");
-}
 
 async fn stored(rows: &Rows, table: Table) -> Vec<Value> {
     let statement = format!("SELECT to_jsonb(t) FROM {} t ORDER BY id", table.name());
@@ -396,14 +334,6 @@ async fn a_caller_who_asks_too_often_is_told_when_to_come_again() {
     get(&service.app, camera).await.problem(429, "RATE_LIMIT_EXCEEDED");
 }
 
-fn with_redis(redis: &Redis, without: WithoutRedis) -> GatewayConfig {
-    GatewayConfig {
-        redis_url: Some(redis.url()),
-        limits_without_redis: without,
-        ..GatewayConfig::default()
-    }
-}
-
 #[tokio::test]
 async fn processes_count_together_and_go_by_the_policy_without_redis() {
     let rows = Rows::alone("gateway_redis_limit").await;
@@ -430,114 +360,6 @@ async fn processes_count_together_and_go_by_the_policy_without_redis() {
     redis.restart().expect("comes back");
     // An empty Redis counts anew.
     closed.until(camera, |answer| answer.status == StatusCode::OK).await;
-}
-
-#[tokio::test]
-async fn an_answer_is_given_again_until_what_it_is_made_of_changes() {
-    let rows = Rows::alone("gateway_cache").await;
-    rows.camera("door").await;
-    rows.camera("hall").await;
-    change(&rows, "UPDATE api_cache_config SET cache_ttl_seconds = 3600").await;
-    let service = Service::of(&rows, GatewayConfig::default()).await;
-    let door = "/api/v1/cameras/door";
-    service.until(door, |answer| answer.header("cache-status") == "headcount; hit").await;
-    let kept = get(&service.app, door).await;
-    assert!(!kept.header("age").is_empty() && !kept.header("etag").is_empty());
-    // Who has it already is told so, from the cache, too.
-    let again =
-        send(&service.app, Method::GET, door, &[("if-none-match", kept.header("etag"))]).await;
-    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
-    // Another query, another tenant, and who does not want a kept one, get their own.
-    assert!(
-        get(&service.app, "/api/v1/cameras?limit=1").await.header("cache-status").contains("miss")
-    );
-    let other = send(&service.app, Method::GET, door, &[("x-tenant", "somebody-else")]).await;
-    other.problem(404, "CAMERA_NOT_FOUND");
-    let renewed = send(&service.app, Method::GET, door, &[("cache-control", "no-cache")]).await;
-    assert!(renewed.header("cache-status").contains("miss"));
-
-    get(&service.app, "/api/v1/cameras/hall").await;
-    change(&rows, "UPDATE camera_configurations SET camera_name = 'New' WHERE camera_id = 'door'")
-        .await;
-    service.until(door, |answer| answer.json()["data"]["camera_name"] == "New").await;
-    service.until("/api/v1/cameras", |answer| answer.text.contains("\"New\"")).await;
-    let hall = get(&service.app, "/api/v1/cameras/hall").await;
-    assert_eq!(hall.header("cache-status"), "headcount; hit", "another camera has not changed");
-
-    assert_eq!(send(&service.app, Method::DELETE, "/api/v1/admin/cache", &[]).await.status, 204);
-    assert!(get(&service.app, door).await.header("cache-status").contains("miss"));
-}
-
-#[tokio::test]
-async fn who_asks_the_same_at_the_same_time_waits_for_one_answer() {
-    let rows = Rows::alone("gateway_stampede").await;
-    rows.camera("door").await;
-    change(&rows, "UPDATE api_cache_config SET cache_ttl_seconds = 3600").await;
-    let service = Service::of(&rows, GatewayConfig::default()).await;
-    let before = service.figures().await["misses"].as_u64();
-    let path = "/api/v1/cameras/door/counting?granularity=hour";
-    let asked = (0..20).map(|_| {
-        let app = service.app.clone();
-        tokio::spawn(async move { get(&app, path).await })
-    });
-    for answer in asked.collect::<Vec<_>>() {
-        assert_eq!(answer.await.expect("no panic").status, StatusCode::OK);
-    }
-    let after = service.figures().await;
-    assert_eq!(after["misses"].as_u64(), before.map(|misses| misses + 1), "{after}");
-}
-
-#[tokio::test]
-async fn processes_share_answers_and_are_right_when_redis_dies() {
-    let rows = Rows::alone("gateway_redis_cache").await;
-    rows.camera("door").await;
-    change(&rows, "UPDATE api_cache_config SET cache_ttl_seconds = 3600").await;
-    let mut redis = Redis::start_temporary().expect("a private Redis");
-    let config = || GatewayConfig { rate_limits: false, ..with_redis(&redis, WithoutRedis::Open) };
-    let one = Service::of(&rows, config()).await;
-    let other = Service::of(&rows, config()).await;
-    let door = "/api/v1/cameras/door";
-    // Who comes anew believes nothing that was there before.
-    for service in [&one, &other] {
-        get(&service.app, "/api/v1/cameras").await;
-    }
-    assert_eq!(get(&one.app, door).await.header("cache-status"), "headcount; fwd=miss");
-    assert_eq!(get(&other.app, door).await.header("cache-status"), "headcount; hit");
-    let named =
-        |name: &'static str| move |answer: &Answer| answer.json()["data"]["camera_name"] == name;
-    change(&rows, "UPDATE camera_configurations SET camera_name = 'Two'").await;
-    one.until(door, named("Two")).await;
-    other.until(door, named("Two")).await;
-
-    redis.kill().expect("dies");
-    change(&rows, "UPDATE camera_configurations SET camera_name = 'Three'").await;
-    one.until(door, named("Three")).await;
-    other.until(door, named("Three")).await;
-    redis.restart().expect("comes back");
-    change(&rows, "UPDATE camera_configurations SET camera_name = 'Four'").await;
-    one.until(door, named("Four")).await;
-    other.until(door, named("Four")).await;
-    one.until("/api/v1/admin/cache", |answer| answer.json()["data"]["redis"] == "connected").await;
-}
-
-#[tokio::test]
-async fn while_the_database_is_away_the_last_answer_serves_and_says_so() {
-    let mut postgres = Postgres::start_temporary().expect("a private PostgreSQL");
-    let rows = Rows::on(&postgres).await;
-    rows.camera("door").await;
-    let service = Service::of(&rows, GatewayConfig::default()).await;
-    let door = "/api/v1/cameras/door";
-    let before = get(&service.app, door).await;
-    assert_eq!(before.status, StatusCode::OK, "{}", before.text);
-    postgres.kill().expect("dies");
-    let renewed = send(&service.app, Method::GET, door, &[("cache-control", "no-cache")]).await;
-    assert_eq!(renewed.text, before.text);
-    assert_eq!(renewed.header("cache-status"), "headcount; hit; detail=stale");
-    assert_eq!(renewed.header("cache-control"), "no-cache");
-    assert!(!renewed.header("age").is_empty());
-    // What was never asked for is not made up.
-    let other = get(&service.app, "/api/v1/cameras/door/health").await;
-    other.problem(503, "DATABASE_CONNECTION_ERROR");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use axum::http::{Request, StatusCode};
 use futures::StreamExt;
 use headcount_api::auth::AuthConfig;
 use headcount_api::bus_link::BusLink;
-use headcount_api::{ApiConfig, ApiState, Pools, router};
+use headcount_api::{ApiConfig, ApiState, Pools};
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{Bus, OutRecord, Producer, TopicSpec};
 use headcount_schemas::events::{
@@ -51,7 +51,7 @@ fn state(config: ApiConfig, pools: Pools, bus: &MemoryBus) -> ApiState {
 /// An open service without a database.
 fn open(bus: &MemoryBus) -> Router {
     let pool = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
-    router(state(ApiConfig::default(), support::same(pool), bus))
+    support::served(state(ApiConfig::default(), support::same(pool), bus))
 }
 
 async fn send<E: Event>(bus: &MemoryBus, event: &E) {
@@ -399,7 +399,7 @@ async fn streams_end_when_the_service_does() {
     let bus = bus_of(MemoryBus::default()).await;
     let pool = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a pool");
     let state = state(ApiConfig::default(), support::same(pool), &bus);
-    let app = router(state.clone());
+    let app = support::served(state.clone());
     let mut client = Client::come(&app, PATH, &[]).await;
     state.feed.close();
     assert_eq!(client.event().await, None);
@@ -408,7 +408,7 @@ async fn streams_end_when_the_service_does() {
 fn secured(rows: &Rows, bus: &MemoryBus) -> Router {
     let auth = AuthConfig { required: Some(true), recheck_s: 1, ..AuthConfig::default() };
     let config = ApiConfig { auth, ..ApiConfig::default() };
-    router(state(config.clone(), rows.reader(&config), bus))
+    support::served(state(config.clone(), rows.reader(&config), bus))
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use headcount_api::connections::report;
 use headcount_api::performance::minutes::{self, Answered, MinuteOf, Minutes};
 use headcount_api::performance::process::Usage;
 use headcount_api::performance::slow;
-use headcount_api::{ApiConfig, ApiState, router};
+use headcount_api::{ApiConfig, ApiState};
 use headcount_schemas::TopicNames;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
@@ -170,7 +170,7 @@ async fn errors_speed_and_connections_are_shown() {
 
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let (bus, _) = BusLink::new(None, TopicNames::default());
-    let app = router(ApiState::new(ApiConfig::default(), connections, bus, metrics));
+    let app = support::served(ApiState::new(ApiConfig::default(), connections, bus, metrics));
     let document = serde_json::to_value(headcount_api::document::openapi()).expect("json");
     let headers = [("x-tenant", rows.tenant.as_str())];
     let mut shown = Vec::new();

@@ -32,6 +32,16 @@ const MAX_REMEMBERED: u64 = 10_000;
 /// How exactly it is noted when a key was last used, in seconds.
 const KEY_USE_NOTED_S: i64 = 60;
 
+/// What is known of a request's sender without asking anybody.
+pub(crate) enum Recognised {
+    /// It brings no credentials.
+    Nobody,
+    /// Its credentials were believed a while ago.
+    Caller(Arc<Caller>),
+    /// Its credentials must be looked at.
+    NotYet,
+}
+
 #[derive(Clone)]
 struct Remembered {
     caller: Arc<Caller>,
@@ -84,11 +94,9 @@ impl Authenticator {
 
     /// Who sent these headers; none where they hold no credentials.
     pub async fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Problem> {
-        let Some(credential) = credential(headers)? else { return Ok(None) };
+        let Some(credential) = credential(headers).map_err(refused)? else { return Ok(None) };
         let digest = secrets::digest(credential.as_bytes());
-        if let Some(Remembered { caller, until }) = self.remembered.get(&digest)
-            && until.is_none_or(|until| Instant::now() < until)
-        {
+        if let Some(caller) = self.remembers(&digest) {
             return Ok(Some(caller));
         }
         let (caller, until) = match Named::parse(secrets::API_KEY, credential) {
@@ -103,6 +111,23 @@ impl Authenticator {
         });
         self.remembered.insert(digest, Remembered { caller: caller.clone(), until });
         Ok(Some(caller))
+    }
+
+    /// As [`Authenticator::identify`], where nobody has to be asked for it.
+    pub(crate) fn recognise(&self, headers: &HeaderMap) -> Recognised {
+        match credential(headers) {
+            Ok(None) => Recognised::Nobody,
+            Ok(Some(credential)) => {
+                let digest = secrets::digest(credential.as_bytes());
+                self.remembers(&digest).map_or(Recognised::NotYet, Recognised::Caller)
+            }
+            Err(_) => Recognised::NotYet,
+        }
+    }
+
+    fn remembers(&self, digest: &[u8; 32]) -> Option<Arc<Caller>> {
+        let Remembered { caller, until } = self.remembered.get(digest)?;
+        until.is_none_or(|until| Instant::now() < until).then_some(caller)
     }
 
     async fn of_key(&self, key: &Named) -> Result<(Caller, Option<DateTime<Utc>>), Problem> {
@@ -274,18 +299,18 @@ struct UserRow {
     grants: Option<Json<Vec<Grant>>>,
 }
 
-/// The one credential among `headers`.
-fn credential(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// The one credential among `headers`, or why none there is looked at.
+fn credential(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     let keys = headers.get_all(X_API_KEY).iter().map(|value| (false, value));
     let given = headers.get_all(header::AUTHORIZATION).iter().map(|value| (true, value));
     let mut given = keys.chain(given);
     let Some((has_scheme, value)) = given.next() else { return Ok(None) };
     if given.next().is_some() {
-        return Err(refused("more than one credential"));
+        return Err("more than one credential");
     }
-    let text = value.to_str().map_err(|_| refused("a credential that is no text"))?;
+    let text = value.to_str().map_err(|_| "a credential that is no text")?;
     if text.len() > MAX_CREDENTIAL_BYTES {
-        return Err(refused("a credential that is too long"));
+        return Err("a credential that is too long");
     }
     if !has_scheme {
         return Ok(Some(text.trim()));
@@ -294,7 +319,7 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => {
             Ok(Some(credential.trim()))
         }
-        _ => Err(refused("another scheme than Bearer")),
+        _ => Err("another scheme than Bearer"),
     }
 }
 

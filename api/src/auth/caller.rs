@@ -10,7 +10,7 @@ use crate::problem::Fault;
 use crate::tenant::Tenant;
 
 /// What kind of caller it is, with what names it in the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Nobody was asked: the API is on loopback and open.
     Anonymous,

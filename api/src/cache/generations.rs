@@ -51,13 +51,23 @@ struct Counted {
     by_name: HashMap<String, u64>,
 }
 
+impl Counted {
+    fn of(&self, names: &[String]) -> impl Iterator<Item = u64> {
+        let numbers = names.iter().map(|name| self.by_name.get(name).copied().unwrap_or(0));
+        std::iter::once(self.of_all).chain(numbers)
+    }
+}
+
 impl Generations {
-    /// The numbers of `made`.
-    pub fn of(&self, made: &Made) -> Vec<u64> {
-        let names = made.names();
+    /// The numbers of what changes under `names`.
+    pub fn of(&self, names: &[String]) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).of(names).collect()
+    }
+
+    /// Whether `numbers` are still those of `names`.
+    pub fn are(&self, names: &[String], numbers: &[u64]) -> bool {
         let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = names.iter().map(|name| counted.by_name.get(name).copied().unwrap_or(0));
-        std::iter::once(counted.of_all).chain(numbers).collect()
+        counted.of(names).eq(numbers.iter().copied())
     }
 
     /// Something of this name has changed.
@@ -93,13 +103,14 @@ mod tests {
     #[test]
     fn a_change_ends_what_is_made_of_it_and_nothing_else() {
         let generations = Generations::default();
-        let counts = made(Some("door"), &["counting_events"]);
+        let made_of_counts = made(Some("door"), &["counting_events"]);
+        let counts = made_of_counts.names();
         let others = [
-            made(Some("hall"), &["counting_events"]),
-            made(Some("door"), &["camera_health"]),
-            Made { tenant: "other".to_owned(), ..counts.clone() },
+            made(Some("hall"), &["counting_events"]).names(),
+            made(Some("door"), &["camera_health"]).names(),
+            Made { tenant: "other".to_owned(), ..made_of_counts }.names(),
         ];
-        let list = made(None, &["counting_events"]);
+        let list = made(None, &["counting_events"]).names();
         let before = (
             generations.of(&counts),
             generations.of(&list),
@@ -111,6 +122,7 @@ mod tests {
             table: "counting_events",
         }));
         assert_ne!(generations.of(&counts), before.0);
+        assert!(!generations.are(&counts, &before.0) && generations.are(&others[0], &before.2[0]));
         assert_ne!(generations.of(&list), before.1);
         assert_eq!(others.clone().map(|one| generations.of(&one)), before.2);
         generations.rise(&["acme".to_owned()]);

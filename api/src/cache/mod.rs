@@ -2,8 +2,10 @@
 //!
 //! An answer is found by who asked (tenant, role, grants), what was asked, and how often what it is made of has
 //! changed (`generations`). Those who ask the same at the same time wait for one answer. What a change has
-//! overtaken is not found again; apart from that an answer lives as long as the endpoint's row says.
+//! overtaken is not found again; apart from that an answer lives as long as the endpoint's row says. Who asks in the
+//! same words again finds it without even being understood (`again`).
 
+pub(crate) mod again;
 mod generations;
 mod shared;
 pub mod sources;
@@ -27,6 +29,7 @@ use crate::problem::{Code, Problem};
 use crate::recovery::layer::MayBeStale;
 use crate::redis::Redis;
 
+use again::Repeats;
 pub use generations::Made;
 use generations::{Generations, names_of};
 use shared::Shared;
@@ -36,7 +39,10 @@ const MAX_ANSWER_BYTES: u64 = 1 << 20;
 /// While nobody tells of changes, an answer lives no longer than this.
 const UNTOLD_LIFETIME: Duration = Duration::from_secs(5);
 /// The service's name in `Cache-Status` (RFC 9211).
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// What `Cache-Status` says of an answer that was there.
+pub(crate) const HIT: &str = "headcount; hit";
 
 /// Finds an answer.
 pub type Digest = [u8; 32];
@@ -53,7 +59,7 @@ pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
 }
 
 /// A good answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Entry {
     /// When it was made, in Unix milliseconds.
     made_at_ms: u64,
@@ -61,6 +67,34 @@ pub struct Entry {
     lifetime: Duration,
     headers: HeaderMap,
     body: Bytes,
+    /// Somebody did not want it any more, and a new one was made.
+    replaced: AtomicBool,
+}
+
+/// A kept answer that has just been given, with what tells whether it may be given again.
+#[derive(Debug)]
+pub struct Held {
+    entry: Arc<Entry>,
+    names: Vec<String>,
+    numbers: Vec<u64>,
+    hears: bool,
+}
+
+impl Held {
+    /// How old the answer is.
+    pub fn age(&self) -> Duration {
+        self.entry.age()
+    }
+
+    /// For how long it may still be given, changes apart.
+    pub fn time_left(&self) -> Duration {
+        self.entry.lifetime.saturating_sub(self.entry.age())
+    }
+
+    /// The answer's bytes.
+    pub fn body(&self) -> &Bytes {
+        &self.entry.body
+    }
 }
 
 fn now_ms() -> u64 {
@@ -73,7 +107,7 @@ impl Entry {
     }
 
     fn to_bytes(&self) -> Option<Vec<u8>> {
-        let Self { made_at_ms, lifetime, headers, body } = self;
+        let Self { made_at_ms, lifetime, headers, body, replaced: _ } = self;
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let headers: Vec<(&str, &[u8])> = headers.collect();
         postcard::to_stdvec(&(made_at_ms, lifetime, headers, &body[..])).ok()
@@ -87,7 +121,7 @@ impl Entry {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             headers.append(name, HeaderValue::from_bytes(&value).ok()?);
         }
-        Some(Self { made_at_ms, lifetime, headers, body: body.into() })
+        Some(Self { made_at_ms, lifetime, headers, body: body.into(), replaced: false.into() })
     }
 
     fn size(&self) -> u32 {
@@ -144,6 +178,8 @@ pub struct CacheFigures {
     pub max_bytes: u64,
     /// Requests answered from it.
     pub hits: u64,
+    /// Of these, such as had come in the same words before.
+    pub repeats: u64,
     /// Requests for which the answer had to be made.
     pub misses: u64,
     /// Answers of before that were given because the database was away.
@@ -162,11 +198,13 @@ pub struct CacheFigures {
 pub struct Cache {
     fresh: moka::future::Cache<Digest, Arc<Entry>>,
     last: moka::sync::Cache<Digest, Arc<Entry>>,
+    repeats: Repeats,
     generations: Generations,
     shared: Option<Shared>,
     max_bytes: u64,
     hears: AtomicBool,
     hits: AtomicU64,
+    repeated: AtomicU64,
     misses: AtomicU64,
     stale: AtomicU64,
 }
@@ -178,26 +216,28 @@ impl Cache {
         Self {
             fresh: moka::future::Cache::builder()
                 .weigher(weigh)
-                .max_capacity(max_bytes / 2)
+                .max_capacity(max_bytes / 3)
                 .expire_after(Lifetimes)
                 .build(),
             last: moka::sync::Cache::builder()
                 .weigher(weigh)
-                .max_capacity(max_bytes / 2)
+                .max_capacity(max_bytes / 3)
                 .time_to_live(stale_for)
                 .build(),
+            repeats: Repeats::new(max_bytes / 3),
             generations: Generations::default(),
             shared: redis.map(Shared::new),
             max_bytes,
             hears: AtomicBool::new(false),
             hits: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             stale: AtomicU64::new(0),
         }
     }
 
-    /// The answer under `base`, made of `made`: one that is there, or the one that `make` gives. `renew` takes none
-    /// that is there.
+    /// The answer under `base`, made of `made`: one that is there, or the one that `make` gives; and what is kept of
+    /// it. `renew` takes none that is there.
     pub async fn answer(
         &self,
         base: Digest,
@@ -205,15 +245,20 @@ impl Cache {
         keeping: &Keeping,
         renew: bool,
         make: impl Future<Output = Response>,
-    ) -> Response {
-        let numbers = self.generations.of(made);
+    ) -> (Response, Option<Held>) {
+        let names = made.names();
+        let numbers = self.generations.of(&names);
+        let hears = self.hears.load(Ordering::Relaxed);
         let mut parts: Vec<[u8; 8]> = numbers.iter().map(|number| number.to_be_bytes()).collect();
-        parts.push(u64::from(self.hears.load(Ordering::Relaxed)).to_be_bytes());
+        parts.push(u64::from(hears).to_be_bytes());
         let key = digest(std::iter::once(&base[..]).chain(parts.iter().map(|part| &part[..])));
+        let held = |entry: Arc<Entry>| Some(Held { entry, names, numbers, hears });
         if renew {
-            self.fresh.invalidate(&key).await;
+            if let Some(entry) = self.fresh.remove(&key).await {
+                entry.replaced.store(true, Ordering::Relaxed);
+            }
         } else if let Some(entry) = self.fresh.get(&key).await {
-            return self.hit(&entry);
+            return (self.hit(&entry), held(entry));
         }
         let mut make = Some(make);
         let mut was_made = false;
@@ -249,12 +294,12 @@ impl Cache {
         match outcome {
             Ok(entry) if was_made => {
                 self.missed();
-                entry.response("headcount; fwd=miss")
+                (entry.response("headcount; fwd=miss"), held(entry))
             }
-            Ok(entry) => self.hit(&entry),
+            Ok(entry) => (self.hit(&entry), held(entry)),
             Err(not_kept) => {
                 self.missed();
-                match &*not_kept {
+                let response = match &*not_kept {
                     NotKept::Failed(failed) => self.failed(&base, failed.clone()),
                     NotKept::Streamed(place) => {
                         let streamed = place.lock().ok().and_then(|mut place| place.take());
@@ -264,15 +309,39 @@ impl Cache {
                             (None, None) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
                         }
                     }
-                }
+                };
+                (response, None)
             }
         }
     }
 
-    fn hit(&self, entry: &Entry) -> Response {
+    /// Answers found by the words of the question.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
+    /// Whether an answer that was given may be given again, as it was.
+    pub(crate) fn holds(&self, held: &Held) -> bool {
+        !held.entry.replaced.load(Ordering::Relaxed)
+            && !held.time_left().is_zero()
+            && self.hears.load(Ordering::Relaxed) == held.hears
+            && self.generations.are(&held.names, &held.numbers)
+    }
+
+    /// One more request was answered by its words.
+    pub(crate) fn was_repeated(&self) {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+        self.was_hit();
+    }
+
+    fn was_hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
         counter!(CACHE_HITS_TOTAL).increment(1);
-        entry.response("headcount; hit")
+    }
+
+    fn hit(&self, entry: &Entry) -> Response {
+        self.was_hit();
+        entry.response(HIT)
     }
 
     fn missed(&self) {
@@ -310,7 +379,13 @@ impl Cache {
         }
         let untold = !self.hears.load(Ordering::Relaxed);
         let lifetime = keeping.lifetime.min(if untold { UNTOLD_LIFETIME } else { Duration::MAX });
-        Ok(Entry { made_at_ms: now_ms(), lifetime, headers: parts.headers, body })
+        Ok(Entry {
+            made_at_ms: now_ms(),
+            lifetime,
+            headers: parts.headers,
+            body,
+            replaced: false.into(),
+        })
     }
 
     /// An answer that is not good. Where the playbook says so, the last good one serves, and says how old it is.
@@ -367,11 +442,13 @@ impl Cache {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (hits, misses) = (count(&self.hits), count(&self.misses));
         let asked = hits + misses;
+        let (repeatable, repeatable_bytes) = self.repeats.figures();
         CacheFigures {
-            entries: self.fresh.entry_count() + self.last.entry_count(),
-            bytes: self.fresh.weighted_size() + self.last.weighted_size(),
+            entries: self.fresh.entry_count() + self.last.entry_count() + repeatable,
+            bytes: self.fresh.weighted_size() + self.last.weighted_size() + repeatable_bytes,
             max_bytes: self.max_bytes,
             hits,
+            repeats: count(&self.repeated),
             misses,
             stale: count(&self.stale),
             hit_ratio: (asked > 0).then(|| hits as f64 * 100.0 / asked as f64),

@@ -17,6 +17,7 @@ use super::config::client_address;
 use super::settings::{Access, Form, Keeping, Limits, Settings};
 use crate::access;
 use crate::auth::{Caller, Identity};
+use crate::cache::again::Given;
 use crate::cache::{self, Made};
 use crate::endpoints::Endpoint;
 use crate::formats::{self, Format};
@@ -56,6 +57,7 @@ pub(crate) async fn pass(
     let limited_at_all = state.config.gateway.rate_limits;
     let limits = if limited_at_all { settings.access.limits } else { Limits::default() };
     let asker = caller.as_ref().map_or_else(|| address(&state, &request), |caller| caller.key());
+    let asker: Arc<str> = asker.into();
     let decision = state.gateway.limiter.check(endpoint.operation_id, &asker, limits).await;
     let told = limits::headers(limits, &decision);
     if let Some(problem) = limited(decision.verdict) {
@@ -71,8 +73,7 @@ pub(crate) async fn pass(
     let camera = parameters.find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
     let revision = in_force.revision;
     let mut response =
-        answer(&state, endpoint, settings, revision, caller.as_deref(), camera, request, next)
-            .await;
+        answer(&state, endpoint, settings, limits, revision, caller, camera, request, next).await;
     let headers = response.headers_mut();
     headers.extend(told);
     if !headers.contains_key(header::CACHE_CONTROL) {
@@ -136,8 +137,9 @@ async fn answer(
     state: &ApiState,
     endpoint: &'static Endpoint,
     settings: &Settings,
+    limits: Limits,
     revision: u64,
-    caller: Option<&Caller>,
+    caller: Option<Arc<Caller>>,
     camera: Option<String>,
     request: Request,
     next: Next,
@@ -147,7 +149,7 @@ async fn answer(
     // Only one format is kept, so it need not be in the key.
     let format = formats::negotiate(request.headers(), endpoint.formats);
     let keeps = state.config.gateway.cache_bytes > 0 && reads && format == Some(Format::Json);
-    let kept = settings.keeping.as_ref().zip(caller).filter(|_| keeps);
+    let kept = settings.keeping.as_ref().zip(caller.clone()).filter(|_| keeps);
     let Some((keeping, caller)) = kept else {
         let response = next.run(request).await;
         if let (false, true, Some(caller)) = (reads, response.status().is_success(), caller) {
@@ -161,12 +163,17 @@ async fn answer(
         camera: camera.filter(|_| endpoint.path.starts_with(OF_A_CAMERA)),
         tables: keeping.tables.clone(),
     };
-    let key = key(endpoint, revision, caller, &request);
+    let key = key(endpoint, revision, &caller, &request);
     let renew = asks_anew(request.headers());
     // With its tag, so that it is not worked out again whenever the answer is given again.
     let make = async { as_read(endpoint, formed(next.run(request).await, &form).await).await };
     let keeping = as_replicas_allow(keeping, state);
-    state.gateway.cache.answer(key, &made, &keeping, renew, make).await
+    let (mut response, held) = state.gateway.cache.answer(key, &made, &keeping, renew, make).await;
+    if let Some(held) = held {
+        let given = Given { held, caller, endpoint, limits, revision };
+        response.extensions_mut().insert(Arc::new(given));
+    }
+    response
 }
 
 /// The answer of a read has a tag.

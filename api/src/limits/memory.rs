@@ -14,7 +14,7 @@ use super::{DayLeft, Decision, RateLeft, Today, Verdict, interval};
 use crate::gateway::settings::Limits;
 
 type Rate =
-    RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
+    RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, DefaultClock, StateInformationMiddleware>;
 
 /// Requests a minute, requests at once, and the counter for them.
 type Limited = (u32, u32, Arc<Rate>);
@@ -33,14 +33,14 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Days {
     day: u64,
-    used: HashMap<(&'static str, String), u32>,
+    used: HashMap<(&'static str, Arc<str>), u32>,
 }
 
 impl Memory {
     pub(super) fn check(
         &self,
         operation: &'static str,
-        caller: &str,
+        caller: &Arc<str>,
         limits: Limits,
         today: Today,
     ) -> Decision {
@@ -65,7 +65,7 @@ impl Memory {
     fn check_rate(
         &self,
         operation: &'static str,
-        caller: &str,
+        caller: &Arc<str>,
         per_minute: u32,
         burst: u32,
     ) -> (Option<RateLeft>, Option<Duration>) {
@@ -75,7 +75,7 @@ impl Memory {
             requests,
             full_after: step * burst.saturating_sub(requests),
         };
-        match rate.check_key(&caller.to_owned()) {
+        match rate.check_key(caller) {
             Ok(state) => (Some(left(state.remaining_burst_capacity())), None),
             Err(refused) => {
                 let wait = refused.wait_time_from(DefaultClock::default().now());
@@ -108,7 +108,7 @@ impl Memory {
     fn day(
         &self,
         operation: &'static str,
-        caller: &str,
+        caller: &Arc<str>,
         quota: u32,
         today: Today,
         count: bool,
@@ -117,7 +117,7 @@ impl Memory {
         if days.day != today.day || days.used.len() > MAX_CALLERS {
             *days = Days { day: today.day, used: HashMap::new() };
         }
-        let key = (operation, caller.to_owned());
+        let key = (operation, caller.clone());
         let used = days.used.get(&key).copied().unwrap_or(0);
         let fits = used < quota;
         let used = if fits && count { used + 1 } else { used };
@@ -147,7 +147,8 @@ mod tests {
         let memory = Memory::default();
         // One a minute: nothing comes free while this test runs.
         let limits = Limits { rate: Some((1, 3)), per_day: None };
-        let check = |operation, caller| memory.check(operation, caller, limits, TODAY);
+        let check =
+            |operation, caller: &str| memory.check(operation, &caller.into(), limits, TODAY);
         for left in [2, 1, 0] {
             let decision = check("a", "x");
             assert_eq!(decision.verdict, Verdict::Pass);
@@ -159,14 +160,14 @@ mod tests {
         assert_eq!(check("b", "x").verdict, Verdict::Pass);
         // A limit that changes begins anew.
         let wider = Limits { rate: Some((1, 4)), per_day: None };
-        assert_eq!(memory.check("a", "x", wider, TODAY).verdict, Verdict::Pass);
+        assert_eq!(memory.check("a", &"x".into(), wider, TODAY).verdict, Verdict::Pass);
     }
 
     #[test]
     fn a_day_has_its_quota_and_the_next_one_another() {
         let memory = Memory::default();
         let limits = Limits { rate: None, per_day: Some(2) };
-        let check = |today| memory.check("a", "x", limits, today);
+        let check = |today| memory.check("a", &"x".into(), limits, today);
         assert_eq!(check(TODAY).day.map(|day| day.requests), Some(1));
         assert_eq!(check(TODAY).verdict, Verdict::Pass);
         let spent = Verdict::QuotaSpent { retry_after: TODAY.ends_after };
@@ -178,7 +179,7 @@ mod tests {
     fn a_refused_request_spends_nothing_of_the_day() {
         let memory = Memory::default();
         let limits = Limits { rate: Some((1, 1)), per_day: Some(10) };
-        let check = || memory.check("a", "x", limits, TODAY);
+        let check = || memory.check("a", &"x".into(), limits, TODAY);
         assert_eq!(check().day.map(|day| day.requests), Some(9));
         assert_eq!(check().day.map(|day| day.requests), Some(9));
     }

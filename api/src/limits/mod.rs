@@ -80,10 +80,13 @@ impl Limiter {
     }
 
     /// Counts one request of `caller` to `operation`.
-    pub async fn check(&self, operation: &'static str, caller: &str, limits: Limits) -> Decision {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (day, rest) = (now.as_secs() / DAY_S, DAY_S - now.as_secs() % DAY_S);
-        let today = Today { day, ends_after: Duration::from_secs(rest) };
+    pub async fn check(
+        &self,
+        operation: &'static str,
+        caller: &Arc<str>,
+        limits: Limits,
+    ) -> Decision {
+        let today = Today::now();
         if let Some(redis) = &self.redis {
             let key = format!("{operation}/{caller}");
             match shared::check(redis, &key, limits, today).await {
@@ -96,6 +99,17 @@ impl Limiter {
         }
         self.memory.check(operation, caller, limits, today)
     }
+
+    /// As [`Limiter::check`], where nobody else is to be asked; none where Redis is.
+    pub fn check_here(
+        &self,
+        operation: &'static str,
+        caller: &Arc<str>,
+        limits: Limits,
+    ) -> Option<Decision> {
+        let here = self.redis.is_none();
+        here.then(|| self.memory.check(operation, caller, limits, Today::now()))
+    }
 }
 
 /// The present day.
@@ -104,6 +118,13 @@ struct Today {
     /// Days since 1970.
     day: u64,
     ends_after: Duration,
+}
+
+impl Today {
+    fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { day: now / DAY_S, ends_after: Duration::from_secs(DAY_S - now % DAY_S) }
+    }
 }
 
 /// The time in which one request comes free again.

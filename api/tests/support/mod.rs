@@ -1,15 +1,16 @@
-//! Calls the router without a socket.
+//! Calls the service without a socket.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod conformance;
 pub mod database;
+pub mod service;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use headcount_api::bus_link::BusLink;
-use headcount_api::{ApiConfig, ApiState, Pools, router};
+use headcount_api::{ApiConfig, ApiState, Front, Pools};
 use headcount_schemas::TopicNames;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
@@ -106,7 +107,12 @@ pub fn app_on(mut config: ApiConfig, pools: Pools, bus: BusLink) -> Router {
 pub fn app_keeping(mut config: ApiConfig, pools: Pools, bus: BusLink) -> Router {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     config.gateway.rate_limits = false;
-    router(ApiState::new(config, pools, bus, metrics))
+    served(ApiState::new(config, pools, bus, metrics))
+}
+
+/// The service as it is served, without a socket.
+pub fn served(state: ApiState) -> Router {
+    Router::new().fallback_service(Front::new(state))
 }
 
 /// One pool for everything, where no database is needed.

@@ -10,19 +10,21 @@ mod requests;
 mod support;
 mod world;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use futures::StreamExt;
-use headcount_api::ApiConfig;
 use headcount_api::auth::AuthConfig;
 use headcount_api::bus_link::BusLink;
+use headcount_api::{ApiConfig, ApiState, GatewayConfig};
 use headcount_bus::memory::MemoryBus;
 use headcount_bus::{Bus, OutRecord, Producer, TopicSpec};
 use headcount_schemas::events;
 use headcount_schemas::ids::EventId;
 use headcount_schemas::{Topic, TopicNames};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use rstest::rstest;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
@@ -36,6 +38,8 @@ use world::{CAMERAS, Mark, TENANTS, World};
 
 /// Few enough for every run of the tests.
 const REQUESTS: u64 = 3000;
+/// Requests of before that come again.
+const RECENT: usize = 50;
 /// Only against hanging.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// A mistake that is not found within these is not found.
@@ -51,7 +55,8 @@ async fn world() -> &'static World {
     WORLD.get_or_init(|| World::new(7)).await
 }
 
-async fn app(world: &World) -> Router {
+/// The service, and what it is made of.
+async fn app(world: &World) -> (Router, ApiState) {
     let names = TopicNames::default();
     let bus = MemoryBus::default();
     let spec = |topic: Topic| TopicSpec {
@@ -64,12 +69,15 @@ async fn app(world: &World) -> Router {
     tell(world, &bus, &names).await;
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let auth = AuthConfig { required: Some(true), ..AuthConfig::default() };
-    let config = ApiConfig { auth, ..ApiConfig::default() };
+    let gateway = GatewayConfig { rate_limits: false, ..GatewayConfig::default() };
+    let config = ApiConfig { auth, gateway, ..ApiConfig::default() };
     let pools = world.rows.reader(&config);
     let (link, announcer) = BusLink::new(Some(bus), names);
     // For as long as the process lives.
     std::mem::forget(announcer);
-    support::app_keeping(config, pools, link)
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let state = ApiState::new(config, pools, link, metrics);
+    (support::served(state.clone()), state)
 }
 
 /// What a stream of events has to tell of what was: until its second sign of life.
@@ -130,8 +138,14 @@ async fn run(world: &World, app: &Router, seed: u64, requests: u64) -> (u64, Opt
     let mut rng = fastrand::Rng::with_seed(seed);
     let endpoints = requests::asked_endpoints();
     let (mut learnt, mut judge) = (Learnt::default(), Judge::default());
+    let mut recent = VecDeque::new();
     for number in 0..requests {
-        let asked = requests::random(&mut rng, world, &endpoints, &learnt);
+        let asked = match requests::again(&mut rng, world, &recent) {
+            Some(asked) => asked,
+            None => requests::random(&mut rng, world, &endpoints, &learnt),
+        };
+        recent.push_front(asked.clone());
+        recent.truncate(RECENT);
         let response = app.clone().oneshot(asked.request(world)).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let is_stream =
@@ -174,15 +188,21 @@ async fn run(world: &World, app: &Router, seed: u64, requests: u64) -> (u64, Opt
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_has_what_is_anothers() {
     let world = world().await;
-    let app = app(world).await;
+    let (app, state) = app(world).await;
     let seed = number("HEADCOUNT_FUZZ_SEED", 1);
     let requests = number("HEADCOUNT_FUZZ_REQUESTS", REQUESTS);
     let (compared, found) = run(world, &app, seed, requests).await;
     if let Some(found) = found {
         panic!("{found}");
     }
-    println!("{requests} requests by {} callers, {compared} answers compared", world.users.len());
+    let cache = state.gateway.cache.figures();
+    println!(
+        "{requests} requests by {} callers, {compared} answers compared, {} given again",
+        world.users.len(),
+        cache.hits
+    );
     assert!(compared * 10 > requests, "only {compared} of {requests} could be compared");
+    assert!(cache.repeats > 0, "{cache:?}");
 }
 
 #[rstest]
@@ -196,7 +216,7 @@ async fn a_hole_is_found(#[case] hole: Hole) {
     let world = world().await;
     // The world's own connections belong to the test that made it.
     let everything = PgPool::connect(&world.rows.url).await.expect("a connection");
-    let app = holes::dig(app(world).await, hole, everything);
+    let app = holes::dig(app(world).await.0, hole, everything);
     let (_, found) = run(world, &app, 1, REQUESTS_FOR_A_HOLE).await;
     let found = found.unwrap_or_else(|| panic!("{hole:?} was not found"));
     println!("{hole:?}: {found}");

@@ -1,6 +1,6 @@
 //! Random requests: any caller, any endpoint, any filter, and whatever was learnt from the answers to others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
@@ -112,6 +112,16 @@ fn is_left_out(endpoint: &Endpoint) -> bool {
 /// Endpoints that are asked: all that read, and some that write.
 pub fn asked_endpoints() -> Vec<&'static Endpoint> {
     ENDPOINTS.iter().filter(|one| one.needs_caller() && !is_left_out(one)).collect()
+}
+
+/// Now and then a read of before, word for word: by the same caller, or by any other.
+pub fn again(rng: &mut fastrand::Rng, world: &World, recent: &VecDeque<Asked>) -> Option<Asked> {
+    let drawn = rng.usize(0..recent.len().max(1) * 3);
+    let mut asked = recent.get(drawn)?.clone();
+    if rng.bool() {
+        asked.user = rng.usize(0..world.users.len());
+    }
+    (asked.endpoint.method.as_str() == "GET").then_some(asked)
 }
 
 pub fn random(
