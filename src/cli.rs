@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use headcount_chaos::plan::Kind;
+use headcount_chaos::fault::Kind;
 
 /// Counts people in video: Kafka in the middle, TimescaleDB behind, REST in front.
 #[derive(Debug, Parser)]

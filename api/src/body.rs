@@ -4,6 +4,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::endpoints::Endpoint;
@@ -125,6 +126,13 @@ fn fault(pointer: String, message: String) -> Problem {
     Problem::invalid(vec![Fault { place: Place::Pointer(pointer), message }])
 }
 
+/// Tells null from what is left out: for a member with a default.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// Collects what is wrong with a body beyond what its schema says.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
@@ -158,7 +166,6 @@ impl Faults {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

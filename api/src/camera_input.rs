@@ -1,12 +1,12 @@
 //! What clients say about a camera, and the configuration that it comes to. Values in, values out.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use headcount_schemas::camera::{self, CameraConfig, ManagedBy};
 use headcount_schemas::{CameraKey, camera::DEFAULT_LONGEST_SIDE_PX};
 
-use crate::body::Faults;
+use crate::body::{Faults, given};
 use crate::handlers::geometry::{Line, Site, Zone};
 use crate::problem::{Code, Problem};
 
@@ -205,13 +205,6 @@ pub struct CameraUpdate {
     #[serde(default)]
     #[schema(nullable = false)]
     pub is_active: Option<bool>,
-}
-
-/// Tells null from what is left out.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// A configuration and what kind of camera it is for.

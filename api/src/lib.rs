@@ -59,6 +59,7 @@ pub mod state;
 pub mod tables;
 pub mod tenant;
 pub mod timestamp;
+pub mod user_input;
 pub mod validation;
 
 pub use config::ApiConfig;

@@ -46,7 +46,7 @@ pub enum ChaosError {
     #[error("{kind} cannot be injected: {why}; leave it out with `--without {kind}`")]
     CannotInject {
         /// The kind.
-        kind: crate::plan::Kind,
+        kind: crate::fault::Kind,
         /// Why.
         why: String,
     },

@@ -9,10 +9,11 @@ use headcount_schemas::Topic;
 use nix::sys::signal::Signal;
 
 use crate::ChaosError;
+use crate::fault::{Action, Link, Server, Stage, Trouble};
 use crate::feed::Feed;
 use crate::figures::{Figures, Measure};
 use crate::pipeline::{Pipeline, Stored};
-use crate::plan::{Action, Fault, Link, Server, Stage, Trouble};
+use crate::plan::Fault;
 use crate::plant::Planter;
 use crate::servers::Servers;
 use crate::stalls::Stalls;

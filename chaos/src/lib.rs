@@ -2,13 +2,14 @@
 //! those of a run that nothing disturbed.
 //!
 //! The stages are processes of their own on a real Kafka and a real PostgreSQL, with a TCP proxy in each of their
-//! connections. [`plan`] decides by a seed which faults come in which order, [`inject`] does them one by one and
+//! connections. [`plan`] decides by a seed which [faults](fault) come in which order, [`inject`] does them one by one and
 //! waits until each camera goes on, [`outcome`] compares what is on the topics and in the tables, event by
 //! event and row by row. There are two ways to run: from clips, with all stages, and from detections, recorded or
 //! made up, without `ingest` and `detect`, which is faster.
 
 mod disk;
 mod error;
+pub mod fault;
 pub mod feed;
 pub mod figures;
 pub mod inject;
@@ -35,9 +36,10 @@ use serde_json::{Value, json};
 pub use error::ChaosError;
 pub use report::Report;
 
+use crate::fault::Kind;
 use crate::figures::Figures;
 use crate::pipeline::Setup;
-use crate::plan::{Kind, Scope};
+use crate::plan::Scope;
 use crate::servers::Servers;
 
 /// What the cameras show.

@@ -17,8 +17,8 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::ChaosError;
+use crate::fault::Stage;
 use crate::outcome;
-use crate::plan::Stage;
 use crate::servers::Servers;
 
 /// How long a stage may take until it has its partitions, or answers.

@@ -11,8 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::ChaosError;
+use crate::fault::Planted;
 use crate::outcome::Place;
-use crate::plan::Planted;
 use crate::walkers;
 
 /// How long a record may take to arrive.

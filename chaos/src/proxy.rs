@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::plan::Trouble;
+use crate::fault::Trouble;
 
 /// Bytes that one direction of a connection holds.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Options;
+use crate::fault::Action;
 use crate::figures::{Figures, Summary};
 use crate::outcome::Amount;
-use crate::plan::Action;
 use crate::round::RoundResult;
 
 /// A run in short, and everything that failed in full.

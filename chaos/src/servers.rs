@@ -7,7 +7,7 @@ use headcount_services::{Kafka, KafkaError, KafkaSettings, Postgres, PostgresErr
 
 use crate::ChaosError;
 use crate::disk::Disk;
-use crate::plan::{Link, Server, Stage};
+use crate::fault::{Link, Server, Stage};
 use crate::proxy::Proxy;
 
 /// Stages that talk to the broker, in the order of its listeners.

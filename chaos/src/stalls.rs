@@ -8,8 +8,8 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::Stage;
 use crate::pipeline::stored;
-use crate::plan::Stage;
 use crate::watch::{Sightings, Stall, now_ms};
 
 const LOOK: Duration = Duration::from_millis(40);

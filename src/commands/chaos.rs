@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use headcount_chaos::plan::Kind;
+use headcount_chaos::fault::Kind;
 use headcount_chaos::{ChaosError, Options, Source};
 
 use super::{Failure, write_json};

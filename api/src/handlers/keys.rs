@@ -17,11 +17,12 @@ use crate::auth::secrets::{self, Named};
 use crate::body::{Body, Faults};
 use crate::call::Call;
 use crate::database::{Snapshot, begin_write};
-use crate::handlers::users;
+use crate::handlers::users::may_give;
 use crate::idempotency;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::timestamp::Timestamp;
+use crate::user_input::check_grants;
 
 /// Most characters of a key's name.
 const MAX_NAME_CHARS: usize = 100;
@@ -138,9 +139,9 @@ pub async fn create(
         (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     faults.need(named, "/name", "must have 1 to 100 characters, none of them control");
     faults.need(body.expires_at.is_none_or(|at| at > Utc::now()), "/expires_at", "must lie ahead");
-    users::check_grants(&mut faults, body.grants.as_deref());
+    check_grants(&mut faults, body.grants.as_deref());
     faults.into_result()?;
-    users::may_give(&call, body.role, &body.permissions, body.grants.as_deref())?;
+    may_give(&call, body.role, &body.permissions, body.grants.as_deref())?;
 
     let id: String = secrets::random::<5>().iter().map(|byte| format!("{byte:02x}")).collect();
     let key = Named::new(secrets::API_KEY, &id);

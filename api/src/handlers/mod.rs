@@ -20,5 +20,6 @@ pub mod registry;
 pub mod reports;
 pub mod service;
 pub mod setup;
+pub mod shapes;
 pub mod streams;
 pub mod users;
