@@ -19,7 +19,7 @@ use crate::validation::schemas::BodySchema;
 /// Longest lifetime of an answer, in seconds.
 const MAX_LIFETIME_S: i64 = 7 * 86_400;
 /// Highest limit of requests, in requests a minute or at once.
-const MAX_RATE: i64 = 1_000_000;
+const MAX_RATE: i64 = 10_000_000;
 /// Headers that an answer must have as the program sets them.
 const OWN_HEADERS: [&str; 22] = [
     "age",

@@ -27,7 +27,7 @@ use crate::{BenchError, Program, blocking};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// The highest limit that a row may have.
-const PER_MINUTE: u32 = 1_000_000;
+const PER_MINUTE: u32 = 10_000_000;
 /// Questions to each endpoint whose plans are read.
 const PLANNED: usize = 200;
 /// In every statement about a camera's rows, and in none of the service's own.
