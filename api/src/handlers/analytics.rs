@@ -197,10 +197,16 @@ pub async fn list(
         let mut sql = database::of_camera(select, &call, &camera);
         sql.push(" AND bucket >= ").push_bind(from);
         push_if(&mut sql, " AND bucket < ", range.to);
+        // What is not asked for must not stand there with no name: it would be worked out and then thrown away.
         match (&call.query.line, &call.query.zone) {
             (None, None) => {}
-            (line, zone) => {
-                // A line and a zone asked for together are both answered.
+            (Some(line), None) => {
+                sql.push(" AND scope = 'line' AND name = ").push_bind(line.clone());
+            }
+            (None, Some(zone)) => {
+                sql.push(" AND scope IN ('zone', 'site') AND name = ").push_bind(zone.clone());
+            }
+            (Some(line), Some(zone)) => {
                 sql.push(" AND (scope = 'line' AND name = ").push_bind(line.clone());
                 sql.push(" OR scope IN ('zone', 'site') AND name = ").push_bind(zone.clone());
                 sql.push(")");
