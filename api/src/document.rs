@@ -284,7 +284,11 @@ fn operation(
     }
     let asks_of_a_camera =
         endpoint.parameters.contains(&Parameter::Camera) && !endpoint.tables.is_empty();
-    if endpoint.is_of_a_camera() || asks_of_a_camera {
+    if endpoint.parameters.contains(&Parameter::Version) {
+        let (camera, version) = (Code::CameraNotFound.title(), Code::ResourceNotFound.as_str());
+        let description = format!("{camera}; `{version}`: the camera never had this version");
+        operation = operation.response("404", failed(&description));
+    } else if endpoint.is_of_a_camera() || asks_of_a_camera {
         operation = operation.response("404", failed(Code::CameraNotFound.title()));
     } else if matches!(endpoint.service, Service::User | Service::Admin) && endpoint.needs_caller()
     {

@@ -263,6 +263,33 @@ async fn lines_zones_and_sites_have_versions() {
     assert_eq!(get(&service.app, &path("sites")).await.json()["data"][0]["name"], "shop");
 }
 
+#[rstest]
+#[case("lines")]
+#[case("zones")]
+#[case("sites")]
+#[tokio::test]
+async fn a_version_that_never_was_is_not_found(#[case] kind: &str) {
+    let service = Service::new().await;
+    service.create("door").await;
+    let tag = [("if-match", "\"1\"")];
+    let update = json!({"camera_name": "Back door"});
+    let changed = service.call(Method::PATCH, "/api/v1/cameras/door", &tag, &update).await;
+    assert_eq!(changed.json()["data"]["version"], 2, "{}", changed.text);
+    let path = format!("/api/v1/cameras/door/{kind}");
+    for version in [1, 2] {
+        let was = get(&service.app, &format!("{path}?version={version}")).await;
+        assert_eq!(was.status, StatusCode::OK, "{}", was.text);
+        assert_eq!(was.json()["version"], version);
+    }
+    for version in [3, 9_007_199_254_740_991_i64] {
+        let never = get(&service.app, &format!("{path}?version={version}")).await;
+        never.problem(404, "RESOURCE_NOT_FOUND");
+    }
+    get(&service.app, &format!("{path}?version=0")).await.problem(400, "VALIDATION_ERROR");
+    let none = get(&service.app, &format!("/api/v1/cameras/none/{kind}?version=1")).await;
+    none.problem(404, "CAMERA_NOT_FOUND");
+}
+
 #[tokio::test]
 async fn a_stream_is_read_from_somewhere_else() {
     let service = Service::new().await;

@@ -101,6 +101,9 @@ where
         .fetch_one(&mut *snapshot)
         .await?;
         let version = call.query.version.unwrap_or(current);
+        if version > current {
+            return Err(no_such_version(version, current));
+        }
         let shapes = if version == current {
             (self.of)(&configuration).clone()
         } else {
@@ -155,6 +158,13 @@ where
             Problem::new(Code::InternalError, "the request could not be completed")
         })
     }
+}
+
+/// Versions only rise, so what is above the one in force was never. What is below may have been, also where
+/// nothing is stored of it: a version without shapes has no rows.
+fn no_such_version(version: i64, current: i64) -> Problem {
+    let detail = format!("the camera has no version {version}; its newest is {current}");
+    Problem::new(Code::ResourceNotFound, detail)
 }
 
 /// Lines from before their rules were stored with them have the rules of their time: the defaults.
