@@ -489,3 +489,51 @@ fn tenant_header() -> ParameterBuilder {
         .description(Some("Whose cameras; the configured tenant by default."))
         .schema(Some(schema))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::gateway::catalogue;
+
+    fn served(requires_auth: bool) -> Value {
+        in_force(&InForce::declared(&catalogue::rows()), requires_auth)
+    }
+
+    /// Whether an operation may be asked without credentials, and whether it takes `X-Tenant`.
+    fn openness(document: &Value, endpoint: &Endpoint) -> (bool, bool) {
+        let method = endpoint.method.as_str().to_ascii_lowercase();
+        let operation = &document["paths"][endpoint.path][method.as_str()];
+        assert_eq!(operation["operationId"], endpoint.operation_id);
+        let ways = operation["security"].as_array();
+        let given = operation["parameters"].as_array();
+        (
+            ways.is_none_or(|ways| ways.contains(&json!({}))),
+            given.is_some_and(|given| given.iter().any(|one| one["name"] == TENANT_HEADER)),
+        )
+    }
+
+    #[rstest]
+    #[case::open(false)]
+    #[case::closed(true)]
+    fn who_must_be_known_does_not_come_without_credentials_or_choose_a_tenant(
+        #[case] requires_auth: bool,
+    ) {
+        let document = served(requires_auth);
+        for endpoint in ENDPOINTS {
+            let expected = match (endpoint.needs_caller(), requires_auth) {
+                (true, true) => (false, false),
+                (true, false) => (true, true),
+                (false, _) => (true, false),
+            };
+            assert_eq!(openness(&document, endpoint), expected, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn who_must_be_known_may_still_come_with_a_token_or_a_key() {
+        let ways = &served(true)["paths"]["/api/v1/cameras"]["get"]["security"];
+        assert_eq!(*ways, json!([{BEARER: []}, {API_KEY: []}]));
+    }
+}
