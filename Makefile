@@ -5,7 +5,7 @@ DATA := $(or $(HEADCOUNT_TEST_DATA),../shared/data)
 RUN := cargo run --quiet --
 comma := ,
 
-.PHONY: help setup build test lint demo doctor pictures bench bench-api bench-core bench-exactly-once chaos fuzz fuzz-api fuzz-tenants clean
+.PHONY: help setup build test lint demo doctor pictures bench bench-api bench-core bench-exactly-once chaos fuzz fuzz-api fuzz-tenants audit clean
 
 help:
 	@echo "make demo    count a real clip through the whole pipeline"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz-tenants  random requests as users of many tenants: nobody sees what is not his"
 	@echo "make fuzz-api  schemathesis against the API and its OpenAPI document, FUZZ_SECONDS=600 in all"
 	@echo "make fuzz    arbitrary input for everything that reads, FUZZ_SECONDS=600 each"
+	@echo "make audit   dependencies: known faults, licences, sources"
 	@echo "make pictures  draw those of docs/COUNTING.md"
 	@echo "make bench-exactly-once  what exactness costs: with transactions and without"
 	@echo "make bench-api  what reading costs: cached answers, and answers from ten million events"
@@ -110,6 +111,16 @@ fuzz: setup $(CARGO_FUZZ)
 		$(CARGO_FUZZ) fuzz run --sanitizer none --features detect $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=8192; \
 	done
+
+# The advisories come from GitHub, so this is no part of the tests.
+AUDIT := .local/cargo-audit/bin
+
+$(AUDIT)/%:
+	cargo install --quiet --locked --root .local/cargo-audit $*
+
+audit: $(AUDIT)/cargo-audit $(AUDIT)/cargo-deny
+	$(AUDIT)/cargo-audit audit
+	$(AUDIT)/cargo-deny check
 
 # Random requests as users of twenty tenants, each answer checked against what its caller may see.
 FUZZ_REQUESTS ?= 100000
