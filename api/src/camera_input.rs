@@ -122,7 +122,7 @@ pub struct CameraCreate {
     /// How it is reached.
     pub camera_type: CameraType,
     /// Where the pictures come from. Credentials in it are kept and never told.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
     pub stream_url: String,
     /// Wider pictures are scaled down, in pixels.
     #[serde(default)]
@@ -183,7 +183,7 @@ pub struct CameraUpdate {
     pub camera_type: Option<CameraType>,
     /// Where the pictures come from.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 500, nullable = false)]
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S", nullable = false)]
     pub stream_url: Option<String>,
     /// Wider pictures are scaled down, in pixels.
     #[serde(default, deserialize_with = "given")]

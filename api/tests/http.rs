@@ -135,6 +135,22 @@ fn the_examples_are_what_they_are_examples_of() {
     }
 }
 
+/// These are trimmed before they are looked at.
+#[rstest]
+#[case("CameraCreate", "camera_name")]
+#[case("CameraCreate", "stream_url")]
+#[case("CameraUpdate", "camera_name")]
+#[case("CameraUpdate", "stream_url")]
+#[case("StreamCreate", "stream_url")]
+fn nothing_but_space_is_no_text(#[case] name: &str, #[case] field: &str) {
+    let document = serde_json::to_value(openapi()).expect("json");
+    let schema = &document["components"]["schemas"][name]["properties"][field];
+    let good = ["rtsp://camera.example/main", " a "].map(Value::from);
+    assert!(good.iter().all(|text| jsonschema::is_valid(schema, text)), "{schema}");
+    let blank = ["", " ", "\n", " \t\n"].map(Value::from);
+    assert!(blank.iter().all(|text| !jsonschema::is_valid(schema, text)), "{schema}");
+}
+
 #[test]
 fn the_document_is_a_contract() {
     assert_eq!(serde_json::to_value(openapi()).expect("json")["openapi"], "3.1.0");

@@ -67,7 +67,7 @@ pub struct Stream {
 #[schema(example = json!({"stream_url": "rtsp://camera.example/second"}))]
 pub struct StreamCreate {
     /// Where the pictures come from. Credentials in it are kept and never told.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
     pub stream_url: String,
     /// How it is reached; as before if left out.
     #[serde(default)]
