@@ -63,13 +63,11 @@ impl Front {
     }
 
     /// The answer, where these words have been answered before.
-    fn again<B>(&self, request: &Request<B>) -> Option<Response> {
+    fn again(&self, words: &Words, headers: &HeaderMap) -> Option<Response> {
         let started = Instant::now();
         let gateway = &self.state.gateway;
-        let headers = request.headers();
         let caller = gate::recognise(&self.state, headers)?;
-        let accept = headers.get(header::ACCEPT);
-        let again = gateway.cache.repeats().find(request.uri(), accept, &caller)?;
+        let again = gateway.cache.repeats().find(words, &caller)?;
         let given = &*again.given;
         let in_force = gateway.in_force().revision == given.revision;
         if !in_force || !gateway.cache.holds(&given.held) {
@@ -161,8 +159,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let words = words_of(&request);
-        if words.is_some()
-            && let Some(response) = self.again(&request)
+        if let Some(words) = &words
+            && let Some(response) = self.again(words, request.headers())
         {
             return Either::Left(ready(Ok(response)));
         }

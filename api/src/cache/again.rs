@@ -32,7 +32,7 @@ pub(crate) struct Given {
 }
 
 /// In which words a question came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Words {
     /// What was asked for.
     pub uri: Uri,
@@ -107,23 +107,14 @@ impl Repeats {
     }
 
     /// What was answered when `caller` asked this before; it may hold no longer.
-    pub(crate) fn find(
-        &self,
-        uri: &Uri,
-        accept: Option<&HeaderValue>,
-        caller: &Caller,
-    ) -> Option<Arc<Again>> {
-        let again = self.kept.get(&self.place(uri, accept, caller))?;
-        let same = again.words.uri == *uri
-            && again.words.accept.as_ref() == accept
-            && *again.given.caller == *caller;
-        same.then_some(again)
+    pub(crate) fn find(&self, words: &Words, caller: &Caller) -> Option<Arc<Again>> {
+        let again = self.kept.get(&self.place(words, caller))?;
+        (again.words == *words && *again.given.caller == *caller).then_some(again)
     }
 
     /// Keeps an answer, instead of the one before.
     pub(crate) fn keep(&self, again: Again) {
-        let Words { uri, accept } = &again.words;
-        let place = self.place(uri, accept.as_ref(), &again.given.caller);
+        let place = self.place(&again.words, &again.given.caller);
         self.kept.insert(place, Arc::new(again));
     }
 
@@ -132,8 +123,8 @@ impl Repeats {
         (self.kept.entry_count(), self.kept.weighted_size())
     }
 
-    fn place(&self, uri: &Uri, accept: Option<&HeaderValue>, caller: &Caller) -> u64 {
-        self.hasher.hash_one((uri, accept, &caller.tenant, &caller.subject))
+    fn place(&self, words: &Words, caller: &Caller) -> u64 {
+        self.hasher.hash_one((words, &caller.tenant, &caller.subject))
     }
 }
 
@@ -203,9 +194,8 @@ mod tests {
         let given = given(&cache, caller("acme", key("k"))).await;
         let repeats = cache.repeats();
         repeats.keep(Again::new(words("/a?b=1", None), given, HeaderMap::new()));
-        let asked = words(uri, accept);
         let other = caller(tenant, key(id));
-        let again = repeats.find(&asked.uri, asked.accept.as_ref(), &other);
+        let again = repeats.find(&words(uri, accept), &other);
         assert_eq!(again.is_some(), found);
     }
 
@@ -217,7 +207,7 @@ mod tests {
         let repeats = cache.repeats();
         let asked = words("/a", None);
         repeats.keep(Again::new(asked.clone(), given(&cache, all).await, HeaderMap::new()));
-        assert!(repeats.find(&asked.uri, None, &less).is_none());
+        assert!(repeats.find(&asked, &less).is_none());
     }
 
     #[tokio::test]
