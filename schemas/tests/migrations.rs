@@ -310,6 +310,10 @@ async fn assert_answers(pool: &PgPool) {
 async fn both_flavours_give_the_same_answers(#[case] extension: Extension) {
     let Some(pool) = database("answers", extension).await else { return };
     migrations::migrate(&pool, extension).await.unwrap();
+    if extension == Extension::CreateIfAvailable {
+        // Else one may refresh an aggregate between the rows of one story.
+        stop_jobs(&pool).await;
+    }
     run(&pool, STORY).await;
     run(&pool, QUEUE_AND_SITE).await;
     assert_answers(&pool).await;
@@ -320,7 +324,6 @@ async fn both_flavours_give_the_same_answers(#[case] extension: Extension) {
                       ORDER BY right(view_name, 1) = 'd', right(view_name, 1) = 'h', view_name";
     let aggregates: Vec<String> = sqlx::query_scalar(aggregates).fetch_all(&pool).await.unwrap();
     assert_eq!(aggregates.len(), 15);
-    stop_jobs(&pool).await;
     for name in aggregates {
         refresh(&pool, &name).await;
     }
