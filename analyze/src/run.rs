@@ -43,6 +43,8 @@ pub struct Request {
     pub min_motion_percent: Option<f64>,
     /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
     pub every: u32,
+    /// What the tracker assumes.
+    pub tracker: TrackerSettings,
 }
 
 /// What is drawn. Nothing is by default.
@@ -155,7 +157,7 @@ fn run(
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, AnalyzeError> {
     let outputs = &request.outputs;
-    let tracker = TrackerSettings::default();
+    let tracker = request.tracker;
     let info = source.info();
     if info.live {
         return Err(AnalyzeError::Live(camera.source.url.clone()));

@@ -77,6 +77,8 @@ pub struct UpdateOutcome {
     pub evicted_tracks: usize,
     /// People who got no track because there were too many.
     pub refused_tracks: usize,
+    /// Tracks whose latest sightings were handed over to somebody who had been out of sight.
+    pub handed_over_tracks: usize,
     /// Whether the capture time went back so far that counting began anew from there.
     pub clock_set_back: bool,
     /// Whether the frame's size changed.
@@ -94,6 +96,7 @@ impl UpdateOutcome {
             excess_boxes: 0,
             evicted_tracks: 0,
             refused_tracks: 0,
+            handed_over_tracks: 0,
             clock_set_back: false,
             resized: false,
             short_lines: 0,
@@ -359,6 +362,7 @@ impl CameraCounter {
         );
         outcome.evicted_tracks = step.evicted;
         outcome.refused_tracks = step.refused;
+        outcome.handed_over_tracks = step.handed_over;
         followed();
 
         let mut frame = Frame::new(&mut self.state, &self.label, &mut self.scratch, out);

@@ -37,6 +37,8 @@ pub const RESTORED_BYTES_TOTAL: &str = "headcount_count_restored_bytes_total";
 pub const FORGOTTEN_TOTAL: &str = "headcount_count_forgotten_cameras_total";
 /// Bytes of state written.
 pub const STATE_BYTES_TOTAL: &str = "headcount_count_state_bytes_total";
+/// Tracks whose latest sightings were handed over to somebody who had been out of sight.
+pub const HANDOVERS_TOTAL: &str = "headcount_count_handovers_total";
 /// Times a detection named a configuration that could not be found in time.
 pub const CONFIG_MISSING_TOTAL: &str = "headcount_count_config_missing_total";
 
@@ -62,6 +64,7 @@ pub fn report(update: &UpdateOutcome) {
     add(EXCESS_BOXES_TOTAL, update.excess_boxes as u64);
     let over = update.evicted_tracks + update.refused_tracks;
     add(TRACKS_OVER_LIMIT_TOTAL, over as u64);
+    add(HANDOVERS_TOTAL, update.handed_over_tracks as u64);
     add(CLOCK_SET_BACK_TOTAL, u64::from(update.clock_set_back));
     add(RESIZED_TOTAL, u64::from(update.resized));
     add(SHORT_LINES_TOTAL, update.short_lines as u64);

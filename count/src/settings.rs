@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrackerSettings {
-    /// Detections at or above this score are matched first.
+    /// Detections at or above this score are confident, the others doubtful.
     pub high_score: f32,
     /// Detections that nobody claims start a track at or above this score, unless the camera is
     /// configured otherwise.
@@ -46,6 +46,8 @@ pub struct TrackerSettings {
     pub gate: f32,
     /// The same for doubtful detections.
     pub doubtful_gate: f32,
+    /// What being doubtful adds to the cost, so that a confident detection is preferred.
+    pub doubtful_cost: f32,
     /// The same in the last stage, for what the others left over.
     pub loose_gate: f32,
     /// Cost of a detection that does not overlap the predicted box at all.
@@ -55,6 +57,9 @@ pub struct TrackerSettings {
     pub spread_weight: f32,
     /// Cost of every second unseen: who is gone for long has more likely left.
     pub unseen_weight: f32,
+    /// How much better somebody out of sight must explain what was seen of a track in the look-ahead for it
+    /// to be handed over to him: twice the logarithm of the ratio of the likelihoods.
+    pub handover_gain: f32,
     /// A jerk of the camera is believed when it stands out from its standard error by this factor.
     pub shift_trust: f32,
     /// Positions are smoothed with what was seen up to this much later, in seconds. Every count is
@@ -65,33 +70,35 @@ pub struct TrackerSettings {
 impl Default for TrackerSettings {
     fn default() -> Self {
         Self {
-            high_score: 0.642,
-            birth_score: 0.601,
-            birth_crowding: 0.173,
-            acceleration: 0.198,
-            initial_speed: 1.117,
-            swerve: 0.747,
-            position_noise: 0.049,
-            doubtful_noise: 1.461,
-            foreshortening: 0.746,
-            fading_s: 2.016,
-            memory_s: 3.103,
-            height_noise: 0.195,
-            size_gain: 0.304,
+            high_score: 0.6148,
+            birth_score: 0.579,
+            birth_crowding: 0.187,
+            acceleration: 0.2032,
+            initial_speed: 1.098,
+            swerve: 0.7551,
+            position_noise: 0.0485,
+            doubtful_noise: 1.265,
+            foreshortening: 0.7325,
+            fading_s: 1.89,
+            memory_s: 3.322,
+            height_noise: 0.1798,
+            size_gain: 0.3306,
             gate: 3.139,
             doubtful_gate: 2.673,
-            loose_gate: 3.397,
-            overlap_weight: 3.451,
-            spread_weight: 2.848,
-            unseen_weight: 0.2,
-            shift_trust: 2.616,
-            look_ahead_s: 0.2,
+            doubtful_cost: 2.458,
+            loose_gate: 3.431,
+            overlap_weight: 3.588,
+            spread_weight: 2.911,
+            unseen_weight: 0.2087,
+            handover_gain: 4.984,
+            shift_trust: 2.838,
+            look_ahead_s: 0.6,
         }
     }
 }
 
 /// Rises whenever the tracker decides differently at equal settings.
-const TRACKER_VERSION: &str = "2";
+const TRACKER_VERSION: &str = "3";
 
 impl TrackerSettings {
     /// The look-ahead in microseconds.

@@ -1,20 +1,23 @@
 //! A camera's state as bytes: everything that the next frame depends on, and nothing else.
 
-mod format_1;
+mod earlier;
+mod packed;
 
-use serde::{Deserialize, Serialize};
+use earlier::{Motion1, Snapshot2};
+use packed::Packed;
 
 use crate::counter::{CameraCounter, State};
 use crate::settings::TrackerSettings;
+use crate::tracker::motion::Motion;
 use crate::tracker::track::Track;
 use crate::tracker::{MAX_TRACKS, Tracker};
 
 /// Version of the bytes that [`CameraCounter::snapshot`] writes.
 ///
-/// It goes up whenever `Snapshot`, or a type in it, changes. The types that the old bytes hold then move to a
-/// module of their own with a conversion to the new ones, and `read` gets an arm for them.
+/// It goes up whenever `Packed`, or a type in it, changes. The types that the old bytes hold then move to
+/// `earlier` with a conversion to the new ones, and `read` gets an arm for them.
 /// `tests/snapshots` keeps bytes of every version, written by the program of their time.
-pub const SNAPSHOT_FORMAT: i32 = 2;
+pub const SNAPSHOT_FORMAT: i32 = 3;
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +41,8 @@ pub enum SnapshotError {
     Damaged(String),
 }
 
-/// What is written. Times and sequence numbers are relative to the last picture, so that they take
-/// few bytes.
-#[derive(Serialize, Deserialize)]
+/// What a counter goes on from. On the way to the bytes and back, times and sequence numbers are
+/// relative to the last picture, so that they take few bytes.
 struct Snapshot {
     state: State,
     next_track: i64,
@@ -151,13 +153,16 @@ pub(crate) mod thousandths {
 }
 
 /// Reads a snapshot of any version that was ever written, as one of the present version.
-fn read(format: i32, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+fn read(format: i32, bytes: &[u8], settings: &TrackerSettings) -> Result<Snapshot, SnapshotError> {
     let damaged = |error: postcard::Error| SnapshotError::Damaged(error.to_string());
     match format {
-        SNAPSHOT_FORMAT => postcard::from_bytes(bytes).map_err(damaged),
-        1 => {
-            postcard::from_bytes::<format_1::Snapshot1>(bytes).map(Snapshot::from).map_err(damaged)
+        SNAPSHOT_FORMAT => {
+            let packed: Packed = postcard::from_bytes(bytes).map_err(damaged)?;
+            let incomplete = || SnapshotError::Damaged("people without a place".to_owned());
+            packed.unpack(settings).ok_or_else(incomplete)
         }
+        2 => postcard::from_bytes::<Snapshot2<Motion>>(bytes).map(Snapshot::from).map_err(damaged),
+        1 => postcard::from_bytes::<Snapshot2<Motion1>>(bytes).map(Snapshot::from).map_err(damaged),
         found if found > SNAPSHOT_FORMAT => Err(SnapshotError::Newer { found }),
         found => Err(SnapshotError::Unknown { found }),
     }
@@ -173,7 +178,8 @@ impl CameraCounter {
         };
         let (us, frames) = snapshot.origin();
         snapshot.shift(Shift { us: -us, frames: -frames, packing: true });
-        postcard::to_stdvec(&snapshot).unwrap_or_else(|error| unreachable!("plain data: {error}"))
+        let packed = Packed::of(snapshot, &self.tracker.settings);
+        postcard::to_stdvec(&packed).unwrap_or_else(|error| unreachable!("plain data: {error}"))
     }
 
     /// Reads a snapshot of the given format.
@@ -183,7 +189,7 @@ impl CameraCounter {
         settings: TrackerSettings,
     ) -> Result<Self, SnapshotError> {
         let damaged = |what: &str| SnapshotError::Damaged(what.to_owned());
-        let mut snapshot = read(format, bytes)?;
+        let mut snapshot = read(format, bytes, &settings)?;
         let (us, frames) = snapshot.origin();
         snapshot.shift(Shift { us, frames, packing: false });
         if !snapshot.state.is_sound() {

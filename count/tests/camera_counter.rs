@@ -291,6 +291,27 @@ fn snapshots_of_other_formats_and_damaged_ones_are_refused() {
     assert!(matches!(restore(SNAPSHOT_FORMAT, half), Err(SnapshotError::Damaged(_))));
 }
 
+/// Who crosses is who walked there, not who stood where he came up again.
+#[test]
+fn who_comes_up_behind_another_is_himself() {
+    let crossed = |handover_gain| {
+        let settings = TrackerSettings { handover_gain, ..TrackerSettings::default() };
+        let mut counter = CameraCounter::new(&config(), settings);
+        let first = behind_another().swap_remove(0);
+        counter.update(&first, &mut Vec::new());
+        let walker = counter.candidates().max_by(|a, b| a.x1.total_cmp(&b.x1));
+        let walker = walker.map(|candidate| candidate.track);
+        let events = run(&mut counter, &behind_another()[1..]);
+        let crossings = events.iter().filter_map(|event| match event {
+            CountEvent::Crossing(crossing) => Some(Some(crossing.track) == walker),
+            _ => None,
+        });
+        crossings.collect::<Vec<_>>()
+    };
+    assert_eq!(crossed(TrackerSettings::default().handover_gain), [true]);
+    assert_eq!(crossed(f32::MAX), [false], "what would be without handing over");
+}
+
 #[test]
 fn a_snapshot_of_thirty_people_is_small() {
     let point = |x, y| Point { x, y };

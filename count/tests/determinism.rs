@@ -86,6 +86,18 @@ fn a_restart_after_every_frame_changes_nothing() {
     assert!(of(|e| matches!(e, CountEvent::Occupancy(o) if o.queue_length > 0)) > 0);
 }
 
+#[test]
+fn a_restart_amid_a_handover_changes_nothing() {
+    let sets = behind_another();
+    let expected = run(&mut whole_counter(), &sets);
+    let (mut counter, mut out, mut handed_over) = (whole_counter(), Vec::new(), 0);
+    for set in &sets {
+        counter = restarted(&counter);
+        handed_over += counter.update(set, &mut out).handed_over_tracks;
+    }
+    assert_eq!((out, handed_over), (expected, 1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

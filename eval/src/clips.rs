@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use headcount_analyze::{AnalyzeError, Coords, Report, Request, analyze};
+use headcount_count::TrackerSettings;
 use headcount_detect::{DetectorSettings, ModelChoice};
 use serde::Serialize;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub struct ClipsOptions {
     pub detectors: Option<usize>,
     /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
     pub every: u32,
+    /// What the tracker assumes.
+    pub tracker: TrackerSettings,
 }
 
 /// Why clips cannot be measured.
@@ -120,6 +123,7 @@ fn measure(options: &ClipsOptions, truth: &Truth) -> Result<ClipResult, ClipsErr
         coords: Coords::Px,
         detectors: options.detectors,
         every: options.every,
+        tracker: options.tracker,
         ..Request::default()
     };
     let report: Report = analyze(&request, &options.model, &options.detector, &mut |_| {})

@@ -26,6 +26,7 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
         as_pipeline: args.as_pipeline,
         min_motion_percent: args.min_motion,
         every: 1,
+        tracker: loaded.config.count.tracker,
     };
     let (named, configured) = (args.model.as_deref(), detect.model.as_deref());
     let model = headcount_detect::resolve(named, configured, &detect.models_dir)

@@ -9,6 +9,7 @@ use crate::cli::EvalCommand;
 use crate::config::Loaded;
 
 pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    let tracker = loaded.config.count.tracker;
     match command {
         EvalCommand::Mot(args) => {
             let options = MotOptions {
@@ -19,6 +20,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 every: args.every,
                 phase: args.phase,
                 tracks_out: args.tracks_out,
+                tracker,
             };
             let report = run_mot(&options).map_err(anyhow::Error::from)?;
             show(args.json.as_deref(), &report, &report)
@@ -29,6 +31,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 detections: args.detections,
                 every: args.every,
                 draws: args.draws,
+                tracker,
             };
             let report = run_draws(&options).map_err(anyhow::Error::from)?;
             show(args.json.as_deref(), &report, &report)
@@ -44,6 +47,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 detector: detect.detector_settings(),
                 detectors: detect.detectors,
                 every: args.every,
+                tracker,
             };
             let report = run_clips(&options).map_err(anyhow::Error::from)?;
             show(args.json.as_deref(), &report, &report)

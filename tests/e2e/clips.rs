@@ -58,12 +58,13 @@ const CLIPS: [Clip; 3] = [
 ];
 
 impl Clip {
-    fn analyze(&self, data: &Path) -> Value {
+    fn analyze(&self, data: &Path, arguments: &[&str]) -> Value {
         let [x1, y1, x2, y2] = self.line_px;
         let output = headcount()
             .arg("analyze")
             .arg(data.join("clips").join(self.file))
-            .args(["--coords", "px", "--json", "-", "--quiet", "--as-pipeline"])
+            .args(["--coords", "px", "--json", "-", "--quiet"])
+            .args(arguments)
             .args(["--line", &format!("line={x1},{y1},{x2},{y2}")])
             .arg("--model")
             .arg(data.join(MODEL))
@@ -109,6 +110,15 @@ fn rows_of_report(report: &Value) -> Vec<Row> {
         .collect()
 }
 
+/// Whoever sets the tracker for the pipeline can try on a clip what it does.
+#[test]
+fn settings_of_the_tracker_hold_for_a_clip_too() {
+    let Some(data) = test_data() else { return };
+    let [.., plaza] = CLIPS;
+    let report = plaza.analyze(&data, &["--set", "count.tracker.birth_score=1.1"]);
+    assert_eq!(rows_of_report(&report), [], "nobody is sure enough to start a track");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
     let Some(data) = test_data() else { return };
@@ -152,7 +162,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
 
     let written = crate::harness::by_camera(pipeline.events::<Crossing>().await);
     for clip in &CLIPS {
-        let report = clip.analyze(&data);
+        let report = clip.analyze(&data, &["--as-pipeline"]);
         let line = &report["lines"][0];
         let (found_in, found_out) = (line["in"].as_i64().unwrap(), line["out"].as_i64().unwrap());
         let error = (found_in - clip.true_in).abs() + (found_out - clip.true_out).abs();
@@ -243,7 +253,7 @@ async fn killing_ingest_and_detect_changes_no_count() {
     let numbers: Vec<i64> = frames.iter().map(|frame| frame.sequence).collect();
     assert_eq!(numbers, (0..numbers.len() as i64).collect::<Vec<_>>(), "no gap, no repetition");
     assert_eq!(frames.last().map(|frame| frame.kind), Some(FrameKind::End));
-    let report = clip.analyze(&data);
+    let report = clip.analyze(&data, &["--as-pipeline"]);
     assert_eq!(report["frames"].as_i64().unwrap(), numbers.len() as i64 - 1);
     let mut crossings: Vec<(i64, i64)> = pipeline
         .events::<Crossing>()

@@ -21,6 +21,11 @@ pub struct Prediction {
     pub class: i32,
 }
 
+/// Doubtful detections continue only people seen this recently, in seconds.
+const DOUBTFUL_AFTER_S: f32 = 1.0;
+/// The dearest match costs this much of what staying alone does: alone is the last resort.
+const DEAREST_SHARE: f32 = 0.999;
+
 /// How strictly detections and people are matched.
 #[derive(Debug, Clone, Copy)]
 pub struct Strictness {
@@ -47,7 +52,7 @@ impl Prediction {
     /// Cost of `seen` being this person, if that is within the gate: minus twice the logarithm of
     /// its likelihood, as far as it differs between pairs (squared distances in standard deviations,
     /// and the logarithm of the prediction's variance, as in UCMCTrack, Yi et al., AAAI 2024), plus
-    /// the missing overlap (SORT's measure) and the time unseen.
+    /// the missing overlap (SORT's measure), the time unseen and a detection's being doubtful.
     pub fn cost(
         &self,
         seen: &Observation,
@@ -62,7 +67,12 @@ impl Prediction {
         let (across, down) = (x.variance + noise.x, y.variance + noise.foot);
         let dx = (seen.x - x.at) / self.height;
         let distance = dx * dx / across + self.edges(seen, noise, settings);
-        let limit = strictness.gate * strictness.gate;
+        let doubtful = seen.score < settings.high_score;
+        if doubtful && self.unseen_s > DOUBTFUL_AFTER_S {
+            return None;
+        }
+        let gate = if doubtful { settings.doubtful_gate } else { strictness.gate };
+        let limit = gate * gate;
         if distance > limit {
             return None;
         }
@@ -70,7 +80,13 @@ impl Prediction {
         let spread = strictness.spread_weight * 0.5 * (across * down / (fair * fair)).ln();
         let apart = strictness.overlap_weight * (1.0 - self.overlap(seen));
         let cost = distance + spread + apart + settings.unseen_weight * self.unseen_s;
-        (cost < limit).then_some(cost)
+        if cost >= limit {
+            return None;
+        }
+        // Vague predictions may cost less than nothing; the solver wants no negatives.
+        let extra = if doubtful { settings.doubtful_cost } else { 0.0 };
+        let dearest = DEAREST_SHARE * strictness.gate * strictness.gate;
+        Some((cost.max(0.0) + extra).min(dearest))
     }
 
     /// Squared distance of both edges, foot and head, from where they are expected. A person who is
@@ -153,9 +169,7 @@ impl Matcher {
                     continue;
                 }
                 if let Some(cost) = predicted.cost(&observations[column], strictness, settings) {
-                    // Vague predictions may cost less than nothing; the solver wants no negatives.
-                    let column = column as u32;
-                    self.assignment.push(Candidate { column, cost: cost.max(0.0) });
+                    self.assignment.push(Candidate { column: column as u32, cost });
                     found = true;
                 }
             }

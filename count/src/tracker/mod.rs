@@ -1,14 +1,16 @@
 //! The tracker: which detections of successive frames are the same person, by motion and overlap
 //! alone.
 //!
-//! Association in stages after ByteTrack (Zhang et al., ECCV 2022): confident detections first, then
-//! doubtful ones for people just seen, then a wide search for what is left. Everything is in
-//! seconds and box heights.
+//! Association in stages: people and all detections together, then a wide search for what is left.
+//! Doubtful detections continue people just seen, as in ByteTrack (Zhang et al., ECCV 2022), and
+//! compete with confident ones at a price, as in TrackTrack (Shim et al., CVPR 2025). Everything is
+//! in seconds and box heights.
 
 pub mod assignment;
 pub mod association;
 pub mod camera_shift;
 pub mod grid;
+pub mod handover;
 pub mod motion;
 pub mod observation;
 pub mod track;
@@ -16,7 +18,7 @@ pub mod track;
 use association::{Matcher, Prediction, Strictness};
 use camera_shift::CameraShift;
 use grid::Grid;
-use motion::{Motion, measurement_noise};
+use handover::Handover;
 use observation::Observation;
 use track::{Stage, Track};
 
@@ -28,8 +30,6 @@ pub const MAX_TRACKS: usize = 1024;
 
 /// Detections below this score are not looked at.
 const LOW_SCORE: f32 = 0.1;
-/// Doubtful detections continue only people seen this recently, in seconds.
-const DOUBTFUL_STAGE_S: f32 = 1.0;
 /// Only people seen this recently tell about the camera, in seconds.
 const STEADY_S: f32 = 0.5;
 /// Share of the weights of overlap and variance in the wide search.
@@ -43,6 +43,8 @@ pub struct StepOutcome {
     pub evicted: usize,
     /// Detections that found no room for a track.
     pub refused: usize,
+    /// Tracks whose latest sightings were handed over to somebody who had been out of sight.
+    pub handed_over: usize,
 }
 
 /// All people of one camera.
@@ -59,6 +61,7 @@ pub struct Tracker {
     grid: Grid,
     matcher: Matcher,
     camera_shift: CameraShift,
+    handover: Handover,
 }
 
 impl Tracker {
@@ -73,6 +76,7 @@ impl Tracker {
             grid: Grid::default(),
             matcher: Matcher::default(),
             camera_shift: CameraShift::default(),
+            handover: Handover::default(),
         }
     }
 
@@ -92,7 +96,7 @@ impl Tracker {
         self.predictions.clear();
         self.predictions.extend(self.tracks.iter().map(|track| track.predict(at_us, settings)));
         let shift = self.follow_camera(at_us, observations);
-        self.associate(at_us, interval_s, observations);
+        self.associate(interval_s, observations);
         for (index, track) in self.tracks.iter_mut().enumerate() {
             track.motion.x.at += shift.0;
             track.motion.y.at += shift.1;
@@ -100,7 +104,9 @@ impl Tracker {
                 track.see(at_us, sequence, &observations[column as usize], &self.settings);
             }
         }
-        self.give_birth(at_us, sequence, observations, birth_score, ended)
+        let outcome = self.give_birth(at_us, sequence, observations, birth_score, ended);
+        let handed_over = self.handover.mend(&mut self.tracks, at_us, &self.settings);
+        StepOutcome { handed_over, ..outcome }
     }
 
     /// Moves the predictions with the camera; how far, in pixels.
@@ -122,19 +128,19 @@ impl Tracker {
         shift
     }
 
-    /// The stages: people and confident detections, people just seen and doubtful detections,
-    /// tracks that are no people yet, and a wide search for everyone who is left.
-    fn associate(&mut self, at_us: i64, interval_s: f32, observations: &[Observation]) {
+    /// The stages: people and all detections, tracks that are no people yet, and a wide search for
+    /// everyone who is left. Someone half hidden is seen doubtfully: were the confident detections
+    /// given away first, he would get that of whoever hides him.
+    fn associate(&mut self, interval_s: f32, observations: &[Observation]) {
         let (settings, tracks) = (&self.settings, &self.tracks);
         let confident = |seen: &Observation| seen.score >= settings.high_score;
-        let doubtful = |seen: &Observation| seen.score >= LOW_SCORE && !confident(seen);
+        let anything = |seen: &Observation| seen.score >= LOW_SCORE;
         let person = |i: usize| tracks[i].stage == Stage::Confirmed;
-        let recent = |i: usize| person(i) && tracks[i].unseen_s(at_us) <= DOUBTFUL_STAGE_S;
         let unforeseen = settings.swerve * interval_s.clamp(0.0, 1.0);
         let noise = settings.position_noise;
         let fair_variance = noise * noise + unforeseen * unforeseen;
-        let strict = |gate: f32| Strictness {
-            gate,
+        let strict = Strictness {
+            gate: settings.gate,
             fair_variance,
             overlap_weight: settings.overlap_weight,
             spread_weight: settings.spread_weight,
@@ -153,9 +159,8 @@ impl Tracker {
             let seen = (observations, &self.grid);
             self.matcher.stage(predictions, seen, strictness, settings, admit_track, admit);
         };
-        stage(strict(settings.gate), &person, &confident);
-        stage(strict(settings.doubtful_gate), &recent, &doubtful);
-        stage(strict(settings.gate), &|_| true, &confident);
+        stage(strict, &person, &anything);
+        stage(strict, &|_| true, &confident);
         stage(loose, &|_| true, &confident);
     }
 
@@ -228,9 +233,4 @@ impl Tracker {
             track.rescale(sx, sy);
         }
     }
-}
-
-/// The state of a track that a first sighting starts.
-fn start_motion(seen: &Observation, settings: &TrackerSettings) -> Motion {
-    Motion::start(seen.x, seen.y, measurement_noise(seen.score, settings), settings)
 }

@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::association::Prediction;
-use super::motion::{Motion, measurement_noise};
+use super::motion::Motion;
 use super::observation::Observation;
-use super::start_motion;
 use crate::path::Path;
 use crate::settings::TrackerSettings;
-use crate::smoothing::{PathPoint, Sample, Smoother};
+use crate::smoothing::{PathPoint, Sample, Smoother, foresee};
 use crate::snapshot::{Shift, sixteenths};
 
 /// Sightings that make a track a person. What happened before is kept and counted then.
@@ -28,7 +27,7 @@ pub enum Stage {
 }
 
 /// One track.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Track {
     /// Number, unique within camera and epoch.
     pub id: i64,
@@ -51,7 +50,6 @@ pub struct Track {
     /// Sum of the scores.
     pub score_sum: f32,
     /// The last detection, for drawing only: a restored track has its expected box instead.
-    #[serde(skip)]
     pub seen: SeenBox,
     /// Sightings not yet decided.
     pub smoother: Smoother,
@@ -101,7 +99,6 @@ impl Track {
         self.id = id;
         self.class = seen.class;
         self.stage = Stage::Tentative;
-        self.motion = start_motion(seen, settings);
         self.log_height = seen.height.ln();
         self.log_width = seen.width.ln();
         self.started_us = at_us;
@@ -110,7 +107,7 @@ impl Track {
         self.last_point = None;
         self.smoother.clear();
         self.path.clear();
-        self.note(at_us, sequence, seen);
+        self.note(at_us, sequence, seen, settings);
     }
 
     /// Takes a sighting.
@@ -121,31 +118,27 @@ impl Track {
         seen: &Observation,
         settings: &TrackerSettings,
     ) {
-        let mut motion = self.predict(at_us, settings).motion;
-        motion.correct(seen.x, seen.y, measurement_noise(seen.score, settings));
-        self.motion = motion;
         let gain = (settings.size_gain * seen.score).max(1.0 / (1.0 + self.frames as f32));
         self.log_height += gain * (seen.height.ln() - self.log_height);
         self.log_width += gain * (seen.width.ln() - self.log_width);
-        self.note(at_us, sequence, seen);
+        self.note(at_us, sequence, seen, settings);
     }
 
-    fn note(&mut self, at_us: i64, sequence: i64, seen: &Observation) {
+    fn note(&mut self, at_us: i64, sequence: i64, seen: &Observation, settings: &TrackerSettings) {
+        let height = self.log_height.exp();
+        let (x, y, score) = (seen.x, seen.y, seen.score);
+        let sample = Sample { at_us, sequence, x, y, height, score }.rounded();
+        let before = (self.frames > 0).then_some((self.motion, self.seen_us));
+        // Exactly what the smoother does: a snapshot leaves out what follows from the sightings.
+        self.motion = foresee(before, &sample, settings).1;
+        self.smoother.push(sample);
         self.seen_us = at_us;
         self.frames += 1;
-        self.score_sum += seen.score;
+        self.score_sum += sample.score;
         self.seen = SeenBox::of(seen);
         if self.frames >= CONFIRMED_AT_FRAMES {
             self.stage = Stage::Confirmed;
         }
-        self.smoother.push(Sample {
-            at_us,
-            sequence,
-            x: seen.x,
-            y: seen.y,
-            height: self.log_height.exp(),
-            score: seen.score,
-        });
     }
 
     /// What this track expects to see at `at_us`.

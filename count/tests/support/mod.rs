@@ -91,6 +91,29 @@ pub fn walker(from: f32, to: f32, seconds: i64) -> Vec<DetectionSet> {
     sets
 }
 
+/// Somebody stands to the right of the line in the middle. Another comes from the right, is hidden behind
+/// him for 0.4 s and walks on to the left over the line, while the detector misses the first one
+/// for a second: so the first box that is seen again is just where he stood.
+pub fn behind_another() -> Vec<DetectionSet> {
+    let (meeting, leaving, seen_again) = (25, 29, 40);
+    let picture = |i: i64| {
+        let walked = if i <= meeting { i - meeting } else { (i - leaving).max(0) };
+        let walker = person(690.0 - 16.0 * walked as f32, 400.0, 150.0, 0.9);
+        let standing = person(680.0, 402.0, 152.0, 0.9);
+        let mut boxes = Vec::new();
+        if i <= meeting - 3 || i > leaving {
+            boxes.push(walker);
+        }
+        if i <= leaving || i >= seen_again {
+            boxes.push(standing);
+        }
+        set(i, START_US + i * SECOND / 10, boxes)
+    };
+    let mut sets: Vec<_> = (0..100).map(picture).collect();
+    sets.push(end(100, START_US + 10 * SECOND));
+    sets
+}
+
 /// People who walk to and fro with jitter, missed now and then: frames at `fps`.
 pub fn crowd(people: usize, seconds: i64, fps: i64, seed: u64) -> Vec<DetectionSet> {
     let mut dice = Dice::new(seed);

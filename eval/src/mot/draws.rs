@@ -33,6 +33,8 @@ pub struct DrawsOptions {
     pub every: u32,
     /// How many times the settings are drawn.
     pub draws: u32,
+    /// The settings that are changed.
+    pub tracker: TrackerSettings,
 }
 
 /// What the draws came to: errors over all lines of all sequences, in percent of the true crossings.
@@ -79,7 +81,7 @@ pub fn run_draws(options: &DrawsOptions) -> Result<DrawsReport, EvalError> {
         return Err(EvalError::Content { path: options.data.clone(), message });
     }
     let mut dice = Dice(1);
-    let usual = TrackerSettings::default();
+    let usual = options.tracker;
     let mut settings = vec![usual];
     settings.extend((0..options.draws).map(|_| changed(usual, &mut dice)));
     let errors =

@@ -35,6 +35,8 @@ pub struct MotOptions {
     pub phase: u32,
     /// Where to write the tracks in MOTChallenge format.
     pub tracks_out: Option<PathBuf>,
+    /// What the tracker assumes.
+    pub tracker: TrackerSettings,
 }
 
 /// Runs the counter over a sequence and compares.
@@ -57,8 +59,7 @@ pub fn run_mot(options: &MotOptions) -> Result<MotReport, EvalError> {
             plain.iter().flat_map(|line| [-px, px].map(|px| shifted(line, px, &sequence)));
         lines.extend(both_ways);
     }
-    let settings = TrackerSettings::default();
-    let run = replay(&sequence, &detections, &lines, (every, options.phase), settings);
+    let run = replay(&sequence, &detections, &lines, (every, options.phase), options.tracker);
     if let Some(path) = &options.tracks_out {
         fs::write(path, &run.tracks)
             .map_err(|source| EvalError::File { path: path.clone(), source })?;
