@@ -128,7 +128,13 @@ impl Smoother {
 
     /// Adds the newest sighting, rounded to what a snapshot keeps.
     pub fn push(&mut self, sample: Sample) {
-        self.waiting.push_back(sample);
+        self.waiting.push_back(sample.rounded());
+    }
+
+    /// Gives every sighting that waits this score.
+    #[cfg(test)]
+    pub(crate) fn score_all(&mut self, score: f32) {
+        self.waiting.iter_mut().for_each(|sample| sample.score = score);
     }
 
     pub(crate) fn shift(&mut self, by: Shift) {

@@ -80,10 +80,10 @@ fn crossings_are_exact_enough() {
 
 /// Detections, every n-th frame → error, error at shifted lines (percent), missed and false events.
 const FLOORS: [(&str, u32, f64, f64, f64); 4] = [
-    (YOLOX_X, 1, 4.0, 6.0, 9.0),
-    (SDP, 1, 16.0, 14.0, 27.0),
+    (YOLOX_X, 1, 3.4, 6.0, 6.0),
+    (SDP, 1, 15.0, 14.0, 26.0),
     (YOLOX_X, 3, 6.0, 6.0, 9.0),
-    (YOLOX_X, 6, 9.0, 9.0, 14.0),
+    (YOLOX_X, 6, 7.0, 9.0, 13.0),
 ];
 
 #[test]

@@ -57,7 +57,9 @@ impl Handover {
         let frames = self.sightings.len() as i32;
         let score_sum: f32 = self.sightings.iter().map(|sample| sample.score).sum();
         (from.frames, to.frames) = (from.frames - frames, to.frames + frames);
-        (from.score_sum, to.score_sum) = (from.score_sum - score_sum, to.score_sum + score_sum);
+        // Added up in another order, scores of 1 may come to a little more than the sightings.
+        from.score_sum = (from.score_sum - score_sum).clamp(0.0, from.frames as f32);
+        to.score_sum = (to.score_sum + score_sum).min(to.frames as f32);
         (from.motion, from.seen_us) = (own.past.motion, own.past.seen_us);
         (to.motion, to.seen_us) = to.smoother.go_on(&theirs.past, &self.sightings, settings);
         // Sizes follow what was seen last; whoever lost it has the height that he had before.
@@ -246,6 +248,36 @@ mod tests {
             assert_eq!(told, Some((track.motion, track.seen_us)), "as if seen so from the start");
         }
         assert_eq!(mend(&mut tracks), 0, "it stays so");
+    }
+
+    /// Else the state could be written, and not be read again.
+    #[test]
+    fn what_is_left_is_sound_whatever_the_scores() {
+        for (first, then) in (0..=100).flat_map(|first| (0..=100).map(move |then| (first, then))) {
+            let settings = TrackerSettings::default();
+            let [first, then] = [first, then].map(|hundredths| hundredths as f32 / 100.0);
+            let mut tracks = meeting(-120.0);
+            let a = &mut tracks[0];
+            // As if all but one of what was decided had never been.
+            a.frames = 1 + a.smoother.waiting().count() as i32;
+            a.score_sum = first;
+            let mut handover = Handover::default();
+            a.smoother.score_all(then);
+            for _ in 1..a.frames {
+                a.score_sum += then;
+            }
+            let [own, theirs] = [0, 1].map(|at| {
+                Standing::before(&tracks[at], 22 * FRAME_US, &settings).expect("seen before")
+            });
+            let [a, b] = &mut tracks[..] else { unreachable!("two people") };
+            handover.hand_over((a, &own), (b, &theirs), &settings);
+            assert!(
+                a.is_sound() && b.is_sound(),
+                "{first} {then}: {} {}",
+                a.score_sum,
+                b.score_sum
+            );
+        }
     }
 
     #[test]
