@@ -106,10 +106,8 @@ pub struct AnalyzeArgs {
     /// Look at pictures as the pipeline does, scaled and encoded as JPEG: slower, and the same to the row.
     #[arg(long)]
     pub as_pipeline: bool,
-    /// Look only at pictures in which something has moved by this share of the longer side since the last one
-    /// that was looked at, and twice a second anyway: faster, less exact.
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
-    pub min_motion: Option<f64>,
+    #[command(flatten)]
+    pub looks: LooksArgs,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
@@ -122,6 +120,17 @@ pub struct AnalyzeArgs {
     /// No progress bar and no summary.
     #[arg(long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LooksArgs {
+    /// Look at every picture. Otherwise one may be passed over while everybody is in sight with room around.
+    #[arg(long)]
+    pub every_picture: bool,
+    /// Look only at pictures in which something has moved by this share of the longer side since the last one
+    /// that was looked at, and twice a second anyway: faster, less exact.
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "every_picture")]
+    pub min_motion: Option<f64>,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -167,6 +176,9 @@ pub struct MotArgs {
     /// The first frame that is kept, from 0.
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub phase: u32,
+    /// Leave out the frames that `analyze` would pass over on a clip.
+    #[arg(long)]
+    pub pass_over: bool,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
@@ -208,6 +220,8 @@ pub struct ClipsArgs {
     /// Keep every N-th picture, with its true time.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub every: u32,
+    #[command(flatten)]
+    pub looks: LooksArgs,
     /// Write the result as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,

@@ -12,6 +12,7 @@
 pub mod annotate;
 mod draw;
 mod explain;
+mod looks;
 pub mod picture;
 mod pipeline;
 pub mod progress;
@@ -23,6 +24,7 @@ mod tally;
 
 pub use draw::DrawError;
 pub use explain::draw_rules;
+pub use looks::{Chooser, Looks};
 pub use picture::draw_events;
 pub use report::Report;
 pub use run::{AnalyzeError, Outputs, Progress, Request, analyze};

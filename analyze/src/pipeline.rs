@@ -8,33 +8,43 @@ use std::time::Instant;
 
 use headcount_detect::detector::{Timings, thread_cpu, thread_cpu_us_since};
 use headcount_detect::jpeg::JpegDecoder;
-use headcount_detect::{self as detect, DetectError, Detector, MotionGate};
+use headcount_detect::{self as detect, DetectError, Detector};
 use headcount_ingest::Picture;
 use headcount_ingest::encode::{EncodeError, JpegEncoder};
-use headcount_ingest::reader::{Read, Reader};
+use headcount_ingest::reader::{Reader, Step};
 use headcount_ingest::source::End;
 use headcount_schemas::events::BoundingBox;
 
+use crate::looks::{Chooser, Looks};
+
 /// Pictures under way per detector: enough that none waits for another, few enough for memory.
 const PICTURES_PER_DETECTOR: usize = 3;
+/// Pictures under way for each of those, if most are passed over without being decoded.
+const PASSED_OVER_FOR_EACH: usize = 6;
 
 /// One picture with what it showed.
 pub(crate) struct Analysed {
     pub sequence: i64,
-    /// The picture as the source has it.
-    pub picture: Picture,
+    /// Time since the first picture, in microseconds.
+    pub position_us: i64,
+    /// The picture as the source has it; none if it was passed over and nobody wants it.
+    pub picture: Option<Picture>,
+    /// What was seen; none if it was passed over.
+    pub seen: Option<Sight>,
+    pub decode_us: i64,
+    /// Processor time of everything between decoding and tracking but the network.
+    pub own_cpu_us: i64,
+}
+
+/// What one picture showed.
+pub(crate) struct Sight {
     /// Size in pixels of what the network was given.
     pub size_px: (i32, i32),
-    /// Whether it was looked at. If not, nothing is known of it but that little had moved.
-    pub looked_at: bool,
     /// People, in pixels of that size.
     pub boxes: Vec<BoundingBox>,
-    pub decode_us: i64,
     /// Scaling and the round trip through JPEG, where the pipeline's pictures are wanted.
     pub jpeg_us: i64,
     pub timings: Timings,
-    /// Processor time of everything between decoding and tracking but the network.
-    pub own_cpu_us: i64,
 }
 
 /// What a detector is given of a picture.
@@ -59,7 +69,8 @@ pub enum PictureError {
 
 struct Decoded {
     sequence: i64,
-    picture: Picture,
+    position_us: i64,
+    picture: Option<Picture>,
     needs_look: bool,
     decode_us: i64,
     /// Processor time of finding out whether it needs a look.
@@ -87,21 +98,19 @@ impl Worker {
     }
 
     fn analyse(&mut self, decoded: Decoded) -> Result<Analysed, PictureError> {
-        let Decoded { sequence, picture, needs_look, decode_us, gate_cpu_us } = decoded;
-        if !needs_look {
-            return Ok(Analysed {
-                sequence,
-                size_px: (picture.width(), picture.height()),
-                picture,
-                looked_at: false,
-                boxes: Vec::new(),
-                decode_us,
-                jpeg_us: 0,
-                timings: Timings::default(),
-                own_cpu_us: gate_cpu_us,
-            });
-        }
-        let (started, cpu_before) = (Instant::now(), thread_cpu());
+        let Decoded { sequence, position_us, picture, needs_look, decode_us, gate_cpu_us } =
+            decoded;
+        let cpu_before = thread_cpu();
+        let wanted = picture.as_ref().filter(|_| needs_look);
+        let seen = wanted.map(|picture| self.look(picture)).transpose()?;
+        let infer_cpu_us = seen.as_ref().map_or(0, |seen| seen.timings.infer_cpu_us);
+        let own_cpu_us =
+            gate_cpu_us + i64::from(thread_cpu_us_since(cpu_before)) - i64::from(infer_cpu_us);
+        Ok(Analysed { sequence, position_us, picture, seen, decode_us, own_cpu_us })
+    }
+
+    fn look(&mut self, picture: &Picture) -> Result<Sight, PictureError> {
+        let started = Instant::now();
         let seen = match &mut self.through_jpeg {
             None => detect::Picture::from_mat(&picture.bgr).map_err(DetectError::from)?,
             Some((encoder, decoder)) => {
@@ -113,33 +122,27 @@ impl Worker {
         let size_px = (seen.width() as i32, seen.height() as i32);
         let mut boxes = Vec::new();
         let timings = self.detector.detect(&seen, &mut boxes)?;
-        let own_cpu_us = gate_cpu_us + i64::from(thread_cpu_us_since(cpu_before))
-            - i64::from(timings.infer_cpu_us);
-        let looked_at = true;
-        Ok(Analysed {
-            sequence,
-            picture,
-            size_px,
-            looked_at,
-            boxes,
-            decode_us,
-            jpeg_us,
-            timings,
-            own_cpu_us,
-        })
+        Ok(Sight { size_px, boxes, jpeg_us, timings })
     }
 }
 
 /// Reads to the end and hands every picture to `consume`, in order. What breaks reading in the
 /// middle is the end's problem; what breaks a picture, or `consume`, ends it all.
+///
+/// `consume` says for how long after a picture that was looked at none needs to be, in microseconds. With
+/// `keep_all`, pictures that are passed over are decoded, too.
 pub(crate) fn run<E: From<(i64, PictureError)>>(
     mut reader: Reader,
     detectors: Vec<Box<dyn Detector>>,
     seen: Seen,
-    mut gate: Option<MotionGate>,
-    consume: impl FnMut(Analysed) -> Result<(), E>,
+    (looks, keep_all): (Looks, bool),
+    consume: impl FnMut(Analysed) -> Result<i64, E>,
 ) -> Result<End, E> {
-    let under_way = detectors.len() * PICTURES_PER_DETECTOR;
+    let mut under_way = detectors.len() * PICTURES_PER_DETECTOR;
+    let (mut chooser, pause) = Chooser::new(looks, under_way);
+    if looks == Looks::WhenDue && !keep_all {
+        under_way *= PASSED_OVER_FOR_EACH;
+    }
     // A picture needs a permit to be read and gives it back when it is consumed. This bounds
     // everything: no channel below can be full, so none blocks a thread that should stop.
     let (permit, permits) = sync_channel(under_way);
@@ -150,51 +153,55 @@ pub(crate) fn run<E: From<(i64, PictureError)>>(
     let queue = Mutex::new(queue);
     let (done, results) = sync_channel(under_way);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(move || read(&mut reader, gate.as_mut(), &permits, &work));
+        let reading =
+            scope.spawn(move || read(&mut reader, &mut chooser, keep_all, &permits, &work));
         for detector in detectors {
             let worker = Worker::new(detector, seen);
             let (queue, done) = (&queue, done.clone());
             scope.spawn(move || work_through(worker, queue, &done));
         }
         drop(done);
-        in_order(results, permit, consume)?;
+        in_order(results, (permit, pause), consume)?;
         Ok(reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
 fn read(
     reader: &mut Reader,
-    mut gate: Option<&mut MotionGate>,
+    chooser: &mut Chooser,
+    keep_all: bool,
     permits: &Receiver<()>,
     work: &SyncSender<Decoded>,
 ) -> End {
     let mut frames_read = 0;
     while permits.recv().is_ok() {
         let started = Instant::now();
-        match reader.next() {
-            Ok(Read::Picture { sequence, picture }) => {
-                let decode_us = elapsed_us(started);
-                frames_read += 1;
-                let cpu_before = thread_cpu();
-                let needs_look = gate.as_mut().is_none_or(|gate| needs_look(gate, &picture));
-                let gate_cpu_us = i64::from(thread_cpu_us_since(cpu_before));
-                let decoded = Decoded { sequence, picture, needs_look, decode_us, gate_cpu_us };
-                if work.send(decoded).is_err() {
-                    break;
-                }
-            }
-            Ok(Read::End(end)) => return end,
+        let (sequence, position_us) = match reader.step() {
+            Ok(Step::At { sequence, position_us }) => (sequence, position_us),
+            Ok(Step::End(end)) => return end,
             Err(error) => return End { frames_read, problem: Some(error.to_string()) },
+        };
+        let due = chooser.is_due(position_us);
+        let picture = match (due || keep_all).then(|| reader.picture()).transpose() {
+            Ok(picture) => picture,
+            Err(error) => return End { frames_read, problem: Some(error.to_string()) },
+        };
+        let decode_us = elapsed_us(started);
+        frames_read += 1;
+        let cpu_before = thread_cpu();
+        let wanted = picture.as_ref().filter(|_| due);
+        let needs_look = wanted.is_some_and(|picture| !chooser.is_still(picture));
+        let gate_cpu_us = i64::from(thread_cpu_us_since(cpu_before));
+        if needs_look && chooser.look(position_us).is_err() {
+            break;
+        }
+        let decoded =
+            Decoded { sequence, position_us, picture, needs_look, decode_us, gate_cpu_us };
+        if work.send(decoded).is_err() {
+            break;
         }
     }
     End { frames_read, problem: None }
-}
-
-/// What cannot be judged is looked at; then the detector says what is wrong with it.
-fn needs_look(gate: &mut MotionGate, picture: &Picture) -> bool {
-    let bgr = detect::Picture::from_mat(&picture.bgr);
-    let judged = bgr.map(|bgr| gate.needs_look(&bgr, picture.position_us));
-    !matches!(judged, Ok(Ok(false)))
 }
 
 fn work_through(mut worker: Worker, queue: &Mutex<Receiver<Decoded>>, done: &SyncSender<Done>) {
@@ -211,20 +218,26 @@ fn work_through(mut worker: Worker, queue: &Mutex<Receiver<Decoded>>, done: &Syn
     }
 }
 
-/// Takes ownership of both ends so that an error here lets every thread go.
+/// Takes ownership of the ends so that an error here lets every thread go.
 fn in_order<E: From<(i64, PictureError)>>(
     results: Receiver<Done>,
-    permit: SyncSender<()>,
-    mut consume: impl FnMut(Analysed) -> Result<(), E>,
+    (permit, pause): (SyncSender<()>, SyncSender<i64>),
+    mut consume: impl FnMut(Analysed) -> Result<i64, E>,
 ) -> Result<(), E> {
     let mut early = BTreeMap::new();
     let mut next = 0;
     for (sequence, result) in results {
         early.insert(sequence, result);
         while let Some(result) = early.remove(&next) {
-            consume(result.map_err(|error| (next, error))?)?;
+            let analysed = result.map_err(|error| (next, error))?;
+            let looked_at = analysed.seen.is_some();
+            let pause_us = consume(analysed)?;
             next += 1;
-            let _ = permit.send(()); // fails only when reading is over
+            // These fail only when reading is over.
+            if looked_at {
+                let _ = pause.send(pause_us);
+            }
+            let _ = permit.send(());
         }
     }
     Ok(())
@@ -308,6 +321,7 @@ mod tests {
         breaks: bool,
         (fails_at, panics_at): (i64, i64),
         stop_at: i64,
+        looks: Looks,
     ) -> (Vec<i64>, Result<End, String>) {
         let source = Grey { frames: 100, breaks, next: 0 };
         let detectors: Vec<Box<dyn Detector>> = (0..4)
@@ -322,26 +336,28 @@ mod tests {
         }
         let reader = Reader::new(Box::new(source), None);
         let seen = Seen::AsPipeline { longest_side_px: 640, jpeg_quality: 85 };
-        let end = run(reader, detectors, seen, None, |analysed| {
+        let end = run(reader, detectors, seen, (looks, false), |analysed| {
             order.push(analysed.sequence);
             let stop = analysed.sequence == stop_at;
-            if stop { Err(Stopped("stopped".to_owned())) } else { Ok(()) }
+            if stop { Err(Stopped("stopped".to_owned())) } else { Ok(200_000) }
         });
         (order, end.map_err(|Stopped(reason)| reason))
     }
 
     const NEVER: i64 = -1;
 
-    #[test]
-    fn pictures_come_out_in_order_and_whole() {
-        let (order, end) = consumed(false, (NEVER, NEVER), NEVER);
+    #[rstest::rstest]
+    fn pictures_come_out_in_order_and_whole(
+        #[values(Looks::Always, Looks::WhenDue, Looks::WhenMoved { percent: 1.0 })] looks: Looks,
+    ) {
+        let (order, end) = consumed(false, (NEVER, NEVER), NEVER, looks);
         assert_eq!(order, (0..100).collect::<Vec<_>>());
         assert_eq!(end, Ok(End { frames_read: 100, problem: None }));
     }
 
     #[test]
     fn what_breaks_reading_is_told_at_the_end() {
-        let (order, end) = consumed(true, (NEVER, NEVER), NEVER);
+        let (order, end) = consumed(true, (NEVER, NEVER), NEVER, Looks::Always);
         assert_eq!(order, (0..100).collect::<Vec<_>>());
         assert_eq!(end, Ok(End { frames_read: 100, problem: Some("broken".to_owned()) }));
     }
@@ -354,8 +370,9 @@ mod tests {
         #[case] broken: (i64, i64),
         #[case] stop_at: i64,
         #[case] reason: &str,
+        #[values(Looks::Always, Looks::WhenDue)] looks: Looks,
     ) {
-        let (order, end) = consumed(false, broken, stop_at);
+        let (order, end) = consumed(false, broken, stop_at, looks);
         assert_eq!(end, Err(reason.to_owned()));
         assert_eq!(order, (0..order.len() as i64).collect::<Vec<_>>());
         assert!(order.len() < 100);

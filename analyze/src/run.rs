@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_detect::detector::{thread_cpu, thread_cpu_us_since};
-use headcount_detect::{Detector, DetectorSettings, ModelChoice, ModelError, MotionGate};
+use headcount_detect::{Detector, DetectorSettings, ModelChoice, ModelError};
 use headcount_ingest::reader::Reader;
 use headcount_ingest::source::{Kind, Source, SourceError};
 use headcount_schemas::camera;
@@ -15,8 +15,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::annotate::Annotator;
 use crate::draw::DrawError;
+use crate::looks::Looks;
 use crate::picture::Summary;
-use crate::pipeline::{self, Analysed, PictureError, Seen};
+use crate::pipeline::{self, Analysed, PictureError, Seen, Sight};
 use crate::report::{CpuMs, LineTotals, Report, StageMs, rounded};
 use crate::shapes::{Coords, ShapeError, Shapes};
 use crate::tally::Tally;
@@ -38,9 +39,9 @@ pub struct Request {
     pub detectors: Option<usize>,
     /// Give the network what the pipeline would: every picture scaled, encoded and decoded again.
     pub as_pipeline: bool,
-    /// Look only at pictures in which something has moved by this share of the longer side, in percent, since the
-    /// last one looked at; none means all. See [`MotionGate`].
-    pub min_motion_percent: Option<f64>,
+    /// Which pictures are looked at. The pipeline looks at every one, so with `as_pipeline`
+    /// [`Looks::WhenDue`] does, too.
+    pub looks: Looks,
     /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
     pub every: u32,
     /// What the tracker assumes.
@@ -190,18 +191,25 @@ fn run(
         true => Seen::AsPipeline { longest_side_px, jpeg_quality },
         false => Seen::Decoded,
     };
-    let gate = request.min_motion_percent.map(MotionGate::new);
-    let end = pipeline::run(reader, detectors, seen, gate, |analysed| {
+    let looks = match request.looks {
+        Looks::WhenDue if request.as_pipeline => Looks::Always,
+        looks => looks,
+    };
+    let limit_us = camera.source.max_fps.map_or(0, |fps| (1e6 / fps) as i64);
+    let interval_us = info.frame_interval_us().max(limit_us);
+    let keep_all = *outputs != Outputs::default();
+    let end = pipeline::run(reader, detectors, seen, (looks, keep_all), |analysed| {
         let cpu_before = thread_cpu();
         counting.picture(&analysed);
         counting.spent.own_cpu_us += i64::from(thread_cpu_us_since(cpu_before));
         let at_us = counting.next.capture_us;
-        if let Some(annotator) = &mut annotator {
-            let Analysed { picture, size_px, .. } = &analysed;
-            annotator.draw(picture, *size_px, at_us, &counting.counter, &counting.events)?;
+        if let (Some(annotator), Some(picture)) = (&mut annotator, &analysed.picture) {
+            let size_px = counting.next.size_px;
+            annotator.draw(picture, size_px, at_us, &counting.counter, &counting.events)?;
         }
-        if let Some(summary) = &mut summary {
-            summary.look_at(&analysed.picture, analysed.boxes.len());
+        if let (Some(summary), Some(picture)) = (&mut summary, &analysed.picture) {
+            let people = analysed.seen.as_ref().map_or(0, |seen| seen.boxes.len());
+            summary.look_at(picture, people);
         }
         progress(&Progress {
             frames: counting.next.sequence,
@@ -210,7 +218,10 @@ fn run(
             lines: counting.tally.lines(),
             events: &counting.events,
         });
-        Ok::<_, AnalyzeError>(())
+        Ok::<_, AnalyzeError>(match looks {
+            Looks::WhenDue => counting.counter.pause_us(interval_us),
+            Looks::Always | Looks::WhenMoved { .. } => 0,
+        })
     })?;
     counting.end();
     let frames = counting.next.sequence;
@@ -272,22 +283,23 @@ struct Position {
 impl Counting<'_> {
     fn picture(&mut self, analysed: &Analysed) {
         self.next.sequence = analysed.sequence;
-        self.next.capture_us = self.first_us + analysed.picture.position_us;
+        self.next.capture_us = self.first_us + analysed.position_us;
         self.spent.add(analysed);
-        if analysed.looked_at {
-            self.looked_at += 1;
-            self.next.size_px = analysed.size_px;
-            self.detections(analysed);
-        } else {
+        match &analysed.seen {
+            Some(seen) => {
+                self.looked_at += 1;
+                self.next.size_px = seen.size_px;
+                self.detections(seen);
+            }
             // Nothing is known of it, so it is as if it had not been taken.
-            self.events.clear();
+            None => self.events.clear(),
         }
         self.next.sequence += 1;
     }
 
-    fn detections(&mut self, analysed: &Analysed) {
-        let inference_us = i32::try_from(analysed.timings.infer_us).unwrap_or(i32::MAX);
-        let boxes = analysed.boxes.clone();
+    fn detections(&mut self, seen: &Sight) {
+        let inference_us = i32::try_from(seen.timings.infer_us).unwrap_or(i32::MAX);
+        let boxes = seen.boxes.clone();
         self.update(DetectionSet { boxes, inference_us, ..self.set(FrameKind::Picture) });
     }
 
@@ -340,10 +352,11 @@ struct Spent {
 
 impl Spent {
     fn add(&mut self, analysed: &Analysed) {
-        let Analysed { decode_us, jpeg_us, timings, own_cpu_us, .. } = analysed;
-        self.infer_cpu_us += i64::from(timings.infer_cpu_us);
+        let Analysed { decode_us, seen, own_cpu_us, .. } = analysed;
         self.own_cpu_us += own_cpu_us;
         self.decode_us += decode_us;
+        let Some(Sight { jpeg_us, timings, .. }) = seen else { return };
+        self.infer_cpu_us += i64::from(timings.infer_cpu_us);
         self.prepare_us += jpeg_us + i64::from(timings.prepare_us);
         self.infer_us += i64::from(timings.infer_us);
         self.postprocess_us += i64::from(timings.postprocess_us);

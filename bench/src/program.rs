@@ -98,9 +98,7 @@ impl Program {
         let mut command = self.command("analyze", run.config);
         command.arg(run.clip).args(["--quiet", "--json", "-"]);
         command.args(["--coords", run.coords, "--line", &run.line]);
-        if let Some(percent) = run.min_motion {
-            command.arg(format!("--min-motion={percent}"));
-        }
+        command.args(run.looks);
         if run.as_pipeline {
             command.arg("--as-pipeline");
         }
@@ -126,8 +124,8 @@ pub(crate) struct AnalyzeRun<'a> {
     pub line: String,
     /// None: one per core.
     pub detectors: Option<usize>,
-    /// Only pictures in which something has moved by so many percent; none means all.
-    pub min_motion: Option<f64>,
+    /// The option that says which pictures are looked at, if any.
+    pub looks: Option<&'static str>,
     /// Pictures as the pipeline has them.
     pub as_pipeline: bool,
 }

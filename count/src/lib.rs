@@ -7,7 +7,8 @@
 //!
 //! * `tracker` says which boxes of successive frames are one person,
 //! * `smoothing` says where that person really was,
-//! * `line`, `zone`, `site` say what counts, `coverage` what was watched at all.
+//! * `line`, `zone`, `site` say what counts, `coverage` what was watched at all,
+//! * `pause` says which pictures need no look.
 
 pub mod config;
 pub mod counter;
@@ -20,6 +21,7 @@ pub mod geometry_table;
 pub mod line;
 pub mod metrics;
 pub mod path;
+mod pause;
 pub mod settings;
 pub mod site;
 pub mod smoothing;

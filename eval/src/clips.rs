@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use headcount_analyze::{AnalyzeError, Coords, Report, Request, analyze};
+use headcount_analyze::{AnalyzeError, Coords, Looks, Report, Request, analyze};
 use headcount_count::TrackerSettings;
 use headcount_detect::{DetectorSettings, ModelChoice};
 use serde::Serialize;
@@ -27,6 +27,8 @@ pub struct ClipsOptions {
     pub detectors: Option<usize>,
     /// Keep every so-manieth picture, with its true time; 0 and 1 keep all.
     pub every: u32,
+    /// Which pictures are looked at.
+    pub looks: Looks,
     /// What the tracker assumes.
     pub tracker: TrackerSettings,
 }
@@ -59,6 +61,8 @@ pub struct ClipResult {
     pub clip: String,
     /// Pictures counted.
     pub frames: i64,
+    /// Pictures that were looked at.
+    pub looked_at: i64,
     /// Pictures a second.
     pub fps: f64,
     /// Counted inwards.
@@ -123,6 +127,7 @@ fn measure(options: &ClipsOptions, truth: &Truth) -> Result<ClipResult, ClipsErr
         coords: Coords::Px,
         detectors: options.detectors,
         every: options.every,
+        looks: options.looks,
         tracker: options.tracker,
         ..Request::default()
     };
@@ -134,6 +139,7 @@ fn measure(options: &ClipsOptions, truth: &Truth) -> Result<ClipResult, ClipsErr
     Ok(ClipResult {
         clip: truth.clip.clone(),
         frames: report.frames,
+        looked_at: report.looked_at,
         fps: report.fps,
         inwards,
         outwards,
@@ -189,10 +195,20 @@ fn parse_clip(clip: &str, value: &Value) -> Result<Truth, String> {
 impl fmt::Display for ClipsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for clip in &self.clips {
-            let ClipResult { clip, fps, inwards, outwards, gt_in, gt_out, error, .. } = clip;
+            let ClipResult {
+                clip,
+                frames,
+                looked_at,
+                fps,
+                inwards,
+                outwards,
+                gt_in,
+                gt_out,
+                error,
+            } = clip;
             writeln!(
                 f,
-                "{clip}: {inwards} in (true {gt_in}), {outwards} out (true {gt_out}), {error} wrong, {fps:.1} frames a second"
+                "{clip}: {inwards} in (true {gt_in}), {outwards} out (true {gt_out}), {error} wrong, {fps:.1} frames a second, looked at {looked_at} of {frames}"
             )?;
         }
         writeln!(f, "error: {:.2}%", self.error_percent)

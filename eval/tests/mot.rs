@@ -40,13 +40,13 @@ struct Score {
     events: f64,
 }
 
-fn score(folder: &Path, detections: &str, every: u32) -> Score {
+fn score(folder: &Path, detections: &str, every: u32, pass_over: bool) -> Score {
     let (mut error, mut truth, mut shifted_error, mut shifted_truth, mut events) = (0, 0, 0, 0, 0);
     for sequence in LINED {
         for phase in 0..every {
             let jitter_px = Some(40.0);
-            let options =
-                MotOptions { every, phase, jitter_px, ..options(folder, sequence, detections) };
+            let options = options(folder, sequence, detections);
+            let options = MotOptions { every, phase, jitter_px, pass_over, ..options };
             let report: MotReport = run_mot(&options).unwrap();
             error += report.lines.iter().map(|line| line.error()).sum::<i64>();
             truth += report.lines.iter().map(|line| line.truth()).sum::<i64>();
@@ -67,10 +67,10 @@ fn score(folder: &Path, detections: &str, every: u32) -> Score {
 #[test]
 fn crossings_are_exact_enough() {
     let Some(folder) = sequences() else { return };
-    for (detections, every, net, shifted, events) in FLOORS {
-        let score = score(&folder, detections, every);
+    for (detections, every, pass_over, net, shifted, events) in FLOORS {
+        let score = score(&folder, detections, every, pass_over);
         let text = format!(
-            "{detections} every {every}: {:.1}%, shifted {:.1}%, {:.1} missed or false",
+            "{detections} every {every}, passing over {pass_over}: {:.1}%, shifted {:.1}%, {:.1} missed or false",
             score.net, score.shifted, score.events
         );
         eprintln!("{text}");
@@ -78,12 +78,17 @@ fn crossings_are_exact_enough() {
     }
 }
 
-/// Detections, every n-th frame → error, error at shifted lines (percent), missed and false events.
-const FLOORS: [(&str, u32, f64, f64, f64); 4] = [
-    (YOLOX_X, 1, 3.4, 6.0, 6.0),
-    (SDP, 1, 15.0, 14.0, 26.0),
-    (YOLOX_X, 3, 6.0, 6.0, 9.0),
-    (YOLOX_X, 6, 7.0, 9.0, 13.0),
+/// Detections, every n-th frame, whether frames are passed over → error, error at shifted lines (percent), missed and
+/// false events.
+const FLOORS: [(&str, u32, bool, f64, f64, f64); 7] = [
+    (YOLOX_X, 1, false, 3.4, 6.0, 6.0),
+    (SDP, 1, false, 15.0, 14.0, 26.0),
+    (YOLOX_X, 3, false, 6.0, 6.0, 9.0),
+    (YOLOX_X, 6, false, 7.0, 9.0, 13.0),
+    (YOLOX_X, 1, true, 4.0, 6.0, 9.0),
+    // Those without are the best of their neighbours: changes of all numbers raise them as much (docs/ACCURACY.md).
+    (SDP, 1, true, 16.5, 20.0, 30.0),
+    (YOLOX_X, 3, true, 6.0, 6.0, 9.0),
 ];
 
 #[test]
@@ -113,7 +118,7 @@ fn the_report_has_the_fields_that_scripts_rely_on() {
     let json = serde_json::to_value(&report).unwrap();
     let keys =
         |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&json), ["error_percent", "frames", "lines", "tracker_fps"]);
+    assert_eq!(keys(&json), ["error_percent", "frames", "lines", "looked_at", "tracker_fps"]);
     assert_eq!(keys(&json["lines"][0]), ["gt_in", "gt_out", "in", "name", "out"]);
     assert_eq!(json["frames"], 525);
     let truth: i64 = report.lines.iter().map(|line| line.truth()).sum();

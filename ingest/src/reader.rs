@@ -18,6 +18,20 @@ pub enum Read {
     End(End),
 }
 
+/// What [`Reader::step`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A picture that is kept, not decoded yet.
+    At {
+        /// Number among the pictures that are kept.
+        sequence: i64,
+        /// Time since the first picture, in microseconds.
+        position_us: i64,
+    },
+    /// Nothing more comes.
+    End(End),
+}
+
 /// What [`Reader::skip_past`] came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skipped {
@@ -52,15 +66,27 @@ impl Reader {
     /// The next picture that is kept.
     #[allow(clippy::should_implement_trait)] // an iterator has no way to say how it ended
     pub fn next(&mut self) -> Result<Read, SourceError> {
+        match self.step()? {
+            Step::End(end) => Ok(Read::End(end)),
+            Step::At { sequence, .. } => Ok(Read::Picture { sequence, picture: self.picture()? }),
+        }
+    }
+
+    /// Steps onto the next picture that is kept, without decoding more than it must.
+    pub fn step(&mut self) -> Result<Step, SourceError> {
         match self.advance()? {
-            Advance::End(end) => Ok(Read::End(end)),
-            Advance::At(_) => {
-                let picture = self.source.retrieve()?;
+            Advance::End(end) => Ok(Step::End(end)),
+            Advance::At(Position { position_us, .. }) => {
                 let sequence = self.next_sequence;
                 self.next_sequence += 1;
-                Ok(Read::Picture { sequence, picture })
+                Ok(Step::At { sequence, position_us })
             }
         }
+    }
+
+    /// The picture that the last step led to. To be asked for at most once.
+    pub fn picture(&mut self) -> Result<Picture, SourceError> {
+        self.source.retrieve()
     }
 
     /// Passes over the pictures up to and including number `sequence`, without decoding

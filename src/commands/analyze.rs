@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use headcount_analyze::progress::Bar;
-use headcount_analyze::{Coords, Outputs, Request};
+use headcount_analyze::{Coords, Looks, Outputs, Request};
 use headcount_detect::ModelChoice;
 
 use super::{Failure, write_json};
-use crate::cli::{AnalyzeArgs, CoordsArg};
+use crate::cli::{AnalyzeArgs, CoordsArg, LooksArgs};
 use crate::config::Loaded;
 
 pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
@@ -24,7 +24,7 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
         outputs: Outputs { annotate: args.annotate, picture: args.picture },
         detectors: detect.detectors,
         as_pipeline: args.as_pipeline,
-        min_motion_percent: args.min_motion,
+        looks: looks(&args.looks),
         every: 1,
         tracker: loaded.config.count.tracker,
     };
@@ -66,6 +66,15 @@ pub fn run(args: AnalyzeArgs, loaded: &Loaded) -> Result<ExitCode, Failure> {
         _ => say!("{}", report.to_string().trim_end()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which pictures are looked at.
+pub fn looks(args: &LooksArgs) -> Looks {
+    match (args.every_picture, args.min_motion) {
+        (true, _) => Looks::Always,
+        (false, Some(percent)) => Looks::WhenMoved { percent },
+        (false, None) => Looks::WhenDue,
+    }
 }
 
 /// Draws the counting rule.

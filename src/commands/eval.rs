@@ -19,6 +19,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 jitter_px: args.jitter_px,
                 every: args.every,
                 phase: args.phase,
+                pass_over: args.pass_over,
                 tracks_out: args.tracks_out,
                 tracker,
             };
@@ -47,6 +48,7 @@ pub fn run(command: EvalCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 detector: detect.detector_settings(),
                 detectors: detect.detectors,
                 every: args.every,
+                looks: super::analyze::looks(&args.looks),
                 tracker,
             };
             let report = run_clips(&options).map_err(anyhow::Error::from)?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use headcount_eval::clips::Truth;
 use serde::Deserialize;
 
-use super::report::{ClipFigures, MotionFigures, Side};
+use super::report::{ClipFigures, LooksFigures, Side};
 use super::{CoreOptions, Yardstick};
 use crate::BenchError;
 use crate::figures::{median, rounded};
@@ -28,16 +28,17 @@ struct PythonMs {
     track: f64,
 }
 
-/// Motion, in percent of the longer side, below which pictures may be passed over: about nothing, and a few steps.
-const MIN_MOTION_PERCENT: [f64; 2] = [1.25, 2.5];
+/// Other ways to choose the pictures that are looked at: all, and those with motion, of about nothing and of a few
+/// steps.
+const LOOKS: [&str; 3] = ["--every-picture", "--min-motion=1.25", "--min-motion=2.5"];
 
 /// How our side counts a clip.
 #[derive(Debug, Clone, Copy, Default)]
 struct Choice {
     /// None: one per core.
     detectors: Option<usize>,
-    /// None: every picture is looked at.
-    min_motion: Option<f64>,
+    /// One of [`LOOKS`]; none: as by default.
+    looks: Option<&'static str>,
 }
 
 /// Counts a clip with both sides in turn, so that whatever else the machine does meets both; each figure is the
@@ -55,8 +56,7 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
     }
     // With one detector a core is left for tracking, which otherwise waits for one while its clock runs.
     let alone = analyze(options, truth, Choice { detectors: Some(1), ..Choice::default() })?;
-    let by_motion =
-        MIN_MOTION_PERCENT.into_iter().map(|percent| by_motion(options, truth, percent));
+    let by_looks = LOOKS.into_iter().map(|looks| by_looks(options, truth, looks));
     let track_ms = alone.stage_ms.track + alone.stage_ms.count;
     let python_track_ms = median(&theirs.iter().map(|run| run.ms.track).collect::<Vec<_>>());
     let fps: Vec<f64> = ours.iter().map(|run| run.fps).collect();
@@ -78,6 +78,7 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         model: first.model.clone(),
         true_in: truth.inwards,
         true_out: truth.outwards,
+        looked_at: first.looked_at,
         ours: Side {
             frames: first.frames,
             fps: rounded(median(&fps), 2),
@@ -90,7 +91,7 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         ratio: python.as_ref().map(|_| rounded(median(&ratios), 2)),
         tracker_ratio: python.as_ref().map(|_| rounded(python_track_ms / track_ms.max(1e-6), 1)),
         python,
-        by_motion: by_motion.collect::<Result<_, _>>()?,
+        by_looks: by_looks.collect::<Result<_, _>>()?,
         stage_ms: first.stage_ms,
         cpu_ms: first.cpu_ms,
         overhead_percent: rounded(median(&overhead), 1),
@@ -98,16 +99,16 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
 }
 
 /// Once only: what it spares is more than what a busy machine changes.
-fn by_motion(
+fn by_looks(
     options: &CoreOptions,
     truth: &Truth,
-    min_motion: f64,
-) -> Result<MotionFigures, BenchError> {
-    let choice = Choice { min_motion: Some(min_motion), ..Choice::default() };
+    looks: &'static str,
+) -> Result<LooksFigures, BenchError> {
+    let choice = Choice { looks: Some(looks), ..Choice::default() };
     let analysed = analyze(options, truth, choice)?;
     let (inwards, outwards) = analysed.totals();
-    Ok(MotionFigures {
-        min_motion_percent: min_motion,
+    Ok(LooksFigures {
+        looks: looks.to_owned(),
         looked_at: analysed.looked_at,
         fps: analysed.fps,
         inwards,
@@ -128,7 +129,7 @@ fn numbers(truth: &Truth) -> String {
 fn analyze(
     options: &CoreOptions,
     truth: &Truth,
-    Choice { detectors, min_motion }: Choice,
+    Choice { detectors, looks }: Choice,
 ) -> Result<Analysed, BenchError> {
     let config = tempfile::NamedTempFile::with_suffix(".toml").map_err(BenchError::io("a file"))?;
     options.program.analyze(&AnalyzeRun {
@@ -137,7 +138,7 @@ fn analyze(
         coords: "px",
         line: format!("line={}", numbers(truth)),
         detectors,
-        min_motion,
+        looks,
         as_pipeline: false,
     })
 }

@@ -8,7 +8,7 @@ mod tracker;
 use std::path::PathBuf;
 
 pub use report::{
-    ClipFigures, CoreReport, CrowdFigures, DayFigures, MotionFigures, Side, TrackerFigures,
+    ClipFigures, CoreReport, CrowdFigures, DayFigures, LooksFigures, Side, TrackerFigures,
 };
 
 use crate::{BenchError, Program};

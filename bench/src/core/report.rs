@@ -35,8 +35,10 @@ pub struct ClipFigures {
     pub ratio: Option<f64>,
     /// Python's time for tracking and counting by ours.
     pub tracker_ratio: Option<f64>,
-    /// `headcount analyze --min-motion`.
-    pub by_motion: Vec<MotionFigures>,
+    /// Pictures that ours looked at.
+    pub looked_at: i64,
+    /// `headcount analyze` with other choices of pictures.
+    pub by_looks: Vec<LooksFigures>,
     /// Where our time goes.
     pub stage_ms: StageMs,
     /// Our processor time.
@@ -66,11 +68,11 @@ pub struct Side {
     pub track_ms: f64,
 }
 
-/// A clip of which pictures with little motion were passed over.
+/// A clip of which other pictures were looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MotionFigures {
-    /// What `--min-motion` was.
-    pub min_motion_percent: f64,
+pub struct LooksFigures {
+    /// The option that chose them.
+    pub looks: String,
     /// Pictures that the network looked at.
     pub looked_at: i64,
     /// Pictures a second, without start-up.
@@ -179,14 +181,12 @@ impl fmt::Display for ClipFigures {
                 )?;
             }
         }
-        for motion in &self.by_motion {
-            let MotionFigures {
-                min_motion_percent, looked_at, fps, inwards, outwards, wrong, ..
-            } = motion;
-            let name = format!("--min-motion {min_motion_percent}");
+        writeln!(f, "  looked at {} of {} pictures; with", self.looked_at, ours.frames)?;
+        for by_looks in &self.by_looks {
+            let LooksFigures { looks, looked_at, fps, inwards, outwards, wrong, .. } = by_looks;
             writeln!(
                 f,
-                "  {name:<17} {fps:>7.1} frames/s   {inwards:>2} in {outwards:>2} out, {wrong} wrong   looked at {looked_at} of {}",
+                "  {looks:<17} {fps:>7.1} frames/s   {inwards:>2} in {outwards:>2} out, {wrong} wrong   looked at {looked_at} of {}",
                 ours.frames
             )?;
         }

@@ -83,7 +83,7 @@ async fn analyze(options: &PipelineOptions) -> Result<Analysed, BenchError> {
             coords: "relative",
             line: format!("middle={x1},{y1},{x2},{y2}"),
             detectors: None,
-            min_motion: None,
+            looks: None,
             // The same work on both sides: what is compared is the way through the bus and the database.
             as_pipeline: true,
         })

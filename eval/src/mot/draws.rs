@@ -128,7 +128,7 @@ fn error_percent(cases: &[Case], every: u32, settings: TrackerSettings) -> f64 {
     for case in cases {
         for phase in 0..every {
             let Case { sequence, detections, lines, .. } = case;
-            let run = replay(sequence, detections, lines, (every, phase), settings);
+            let run = replay(sequence, detections, lines, (every, phase), false, settings);
             for (line, true_events) in lines.iter().zip(&case.truth) {
                 let counted = &run.crossings[&line.name];
                 error += net_error(counted, true_events);

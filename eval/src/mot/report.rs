@@ -9,8 +9,10 @@ use super::truth::CrossingEvent;
 /// Result of one evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MotReport {
-    /// Frames that were counted.
+    /// Frames that there were.
     pub frames: u64,
+    /// Frames that were counted.
+    pub looked_at: u64,
     /// Frames a second of tracking and counting alone.
     pub tracker_fps: f64,
     /// Counts of each line.
@@ -26,7 +28,8 @@ pub struct MotReport {
 /// As a table for a terminal.
 impl fmt::Display for MotReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} frames, {:.0} a second", self.frames, self.tracker_fps)?;
+        let Self { frames, looked_at, tracker_fps, .. } = self;
+        writeln!(f, "{frames} frames, {looked_at} looked at, {tracker_fps:.0} a second")?;
         for LineReport { name, inwards, outwards, true_inwards, true_outwards } in &self.lines {
             writeln!(
                 f,

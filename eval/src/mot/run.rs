@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use headcount_analyze::{Chooser, Looks};
 use headcount_count::{CameraCounter, CountEvent, TrackerSettings};
 use headcount_schemas::camera::Line;
 use headcount_schemas::events::{BoundingBox, DetectionSet, Direction, FrameKind};
@@ -33,6 +34,8 @@ pub struct MotOptions {
     pub every: u32,
     /// The first frame to keep, from 0; below `every`.
     pub phase: u32,
+    /// Leave out what `analyze` would pass over on a clip.
+    pub pass_over: bool,
     /// Where to write the tracks in MOTChallenge format.
     pub tracks_out: Option<PathBuf>,
     /// What the tracker assumes.
@@ -59,7 +62,14 @@ pub fn run_mot(options: &MotOptions) -> Result<MotReport, EvalError> {
             plain.iter().flat_map(|line| [-px, px].map(|px| shifted(line, px, &sequence)));
         lines.extend(both_ways);
     }
-    let run = replay(&sequence, &detections, &lines, (every, options.phase), options.tracker);
+    let run = replay(
+        &sequence,
+        &detections,
+        &lines,
+        (every, options.phase),
+        options.pass_over,
+        options.tracker,
+    );
     if let Some(path) = &options.tracks_out {
         fs::write(path, &run.tracks)
             .map_err(|source| EvalError::File { path: path.clone(), source })?;
@@ -94,7 +104,8 @@ pub fn run_mot(options: &MotOptions) -> Result<MotReport, EvalError> {
     });
     Ok(MotReport {
         frames: run.frames,
-        tracker_fps: run.frames as f64 / run.spent.as_secs_f64().max(1e-9),
+        looked_at: run.looked_at,
+        tracker_fps: run.looked_at as f64 / run.spent.as_secs_f64().max(1e-9),
         error_percent: error_percent(&reports),
         lines: reports,
         jitter,
@@ -117,8 +128,10 @@ fn line_report(line: &Line, counted: &[CrossingEvent], truth: &[CrossingEvent]) 
 /// What the counter made of a sequence.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// Frames that were counted.
+    /// Frames that there were.
     pub frames: u64,
+    /// Frames that were counted.
+    pub looked_at: u64,
     /// Time spent in tracking and counting alone.
     pub spent: Duration,
     /// Crossings of each line.
@@ -127,12 +140,13 @@ pub struct Replay {
     pub tracks: String,
 }
 
-/// Counts a sequence at `lines`, keeping every n-th frame from a phase on.
+/// Counts a sequence at `lines`, keeping every n-th frame from a phase on, less what would be passed over.
 pub fn replay(
     sequence: &Sequence,
     detections: &[Vec<BoundingBox>],
     lines: &[Line],
     (every, phase): (u32, u32),
+    pass_over: bool,
     settings: TrackerSettings,
 ) -> Replay {
     let key = CameraKey { tenant: "eval".to_owned(), camera: sequence.name.clone() };
@@ -155,6 +169,7 @@ pub fn replay(
     };
     let mut run = Replay {
         frames: 0,
+        looked_at: 0,
         spent: Duration::ZERO,
         crossings: lines.iter().map(|line| (line.name.clone(), Vec::new())).collect(),
         tracks: String::new(),
@@ -162,16 +177,25 @@ pub fn replay(
     let mut events = Vec::new();
     let mut rows = Vec::new();
     let mut people = BTreeSet::new();
+    let looks = if pass_over { Looks::WhenDue } else { Looks::Always };
+    let (mut chooser, pause) = Chooser::new(looks, 1);
+    let interval_us = sequence.capture_us(i64::from(every) + 1);
     let kept = detections.iter().enumerate().skip(phase as usize).step_by(every as usize);
     for (index, boxes) in kept {
         let frame = index as i64 + 1;
         set.sequence = run.frames as i64;
         set.capture_us = sequence.capture_us(frame);
+        run.frames += 1;
+        // Whoever sends pauses and takes them in turn never waits.
+        if !chooser.is_due(set.capture_us) || chooser.look(set.capture_us).is_err() {
+            continue;
+        }
         set.boxes.clone_from(boxes);
         let begun = Instant::now();
         counter.update(&set, &mut events);
         run.spent += begun.elapsed();
-        run.frames += 1;
+        run.looked_at += 1;
+        let _ = pause.send(if pass_over { counter.pause_us(interval_us) } else { 0 });
         for track in counter.candidates().filter(|track| track.seen_us == set.capture_us) {
             if track.confirmed {
                 people.insert(track.track);
