@@ -37,7 +37,7 @@ impl CameraCounter {
         let known = || self.tracker.tracks.iter().filter(|t| t.unseen_s(now_us) <= MISSED_LATELY_S);
         let mut longest_us = LONGEST_US;
         if known().next().is_some() {
-            longest_us = WITH_PEOPLE_US.max((2 * interval_us).min(LONGEST_US));
+            longest_us = WITH_PEOPLE_US.max(interval_us.saturating_mul(2).min(LONGEST_US));
         }
         if known().count() > MOST_PEOPLE || known().any(|track| track.seen_us < now_us) {
             return 0;

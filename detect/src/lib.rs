@@ -4,7 +4,7 @@
 //!   Runtime, [`HogDetector`] is OpenCV's stand-in for when none is there.
 //! * [`Manifest`] says what a network expects and gives; it is a file beside the model, not code.
 //! * Around a network: [`letterbox`] (geometry), [`prepare`] (pixels in), [`decode`] and [`nms`]
-//!   (boxes out).
+//!   (boxes out). [`graph`] leaves out of a network what nobody asks for.
 //! * [`MotionGate`] says which pictures need no look.
 //! * [`DetectorPool`] shares detectors between cameras; [`resolve()`] chooses the model; [`store`] keeps
 //!   models on disk.
@@ -12,6 +12,7 @@
 pub mod config;
 pub mod decode;
 pub mod detector;
+pub mod graph;
 pub mod hog;
 pub mod jpeg;
 pub mod known;

@@ -11,6 +11,7 @@ use crate::decode::{self, OutputError, YoloxHead};
 use crate::detector::{
     DetectError, Detector, DetectorSettings, Timings, micros, thread_cpu, thread_cpu_us_since,
 };
+use crate::graph;
 use crate::letterbox;
 use crate::manifest::{Decoder, InputSize, Manifest};
 use crate::model::{Model, ModelError};
@@ -46,8 +47,12 @@ impl OnnxDetector {
         };
         let mut builder =
             SessionBuilder::new(environment).and_then(single_threaded).map_err(not_onnx)?;
-        let session = builder.commit_from_memory(&model.bytes).map_err(not_onnx)?;
-        let manifest = &model.manifest;
+        let lighter = graph::lighter(&model.bytes, &model.manifest);
+        let (bytes, manifest) = match &lighter {
+            Some((bytes, manifest)) => (&bytes[..], manifest),
+            None => (&model.bytes[..], &model.manifest),
+        };
+        let session = builder.commit_from_memory(bytes).map_err(not_onnx)?;
         check_graph(&session, manifest)
             .map_err(|problem| ModelError::Mismatch { path: model.path.clone(), problem })?;
         let size = match (&manifest.size, settings.longest_side_px) {

@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
     for index in 131..137 {
         counter.update(&picture(index), &mut out);
+        assert!((0..=200_000).contains(&counter.pause_us(40_000)));
     }
     counter.update(&DetectionSet { kind: FrameKind::End, ..picture(137) }, &mut out);
     counter.snapshot();

@@ -54,8 +54,10 @@ pub(super) fn measure(options: &CoreOptions, truth: &Truth) -> Result<ClipFigure
         }
         ours.push(analysed);
     }
-    // With one detector a core is left for tracking, which otherwise waits for one while its clock runs.
-    let alone = analyze(options, truth, Choice { detectors: Some(1), ..Choice::default() })?;
+    // With one detector a core is left for tracking, which otherwise waits for one while its clock runs. At every
+    // picture, as theirs does.
+    let choice = Choice { detectors: Some(1), looks: Some("--every-picture") };
+    let alone = analyze(options, truth, choice)?;
     let by_looks = LOOKS.into_iter().map(|looks| by_looks(options, truth, looks));
     let track_ms = alone.stage_ms.track + alone.stage_ms.count;
     let python_track_ms = median(&theirs.iter().map(|run| run.ms.track).collect::<Vec<_>>());
