@@ -191,9 +191,11 @@ impl LineCounter {
         let sound = |entry: &Entry| {
             let met = match entry.state {
                 LineState::Clear | LineState::Beside => None,
-                LineState::Through { met, .. } => Some(met.at_us),
+                LineState::Through { met, .. } => Some(met),
             };
-            met.into_iter().chain(entry.counted_us).all(|at_us| times.contains(&at_us))
+            let place = met.is_none_or(|met| met.x.is_finite() && met.y.is_finite());
+            let met_us = met.map(|met| met.at_us);
+            place && met_us.into_iter().chain(entry.counted_us).all(|at_us| times.contains(&at_us))
         };
         let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
         let totals = [self.total_in, self.total_out].iter().all(|n| (0..1 << 60).contains(n));
@@ -329,6 +331,18 @@ mod tests {
 
     fn through(direction: Direction, at_us: i64) -> LineState {
         LineState::Through { direction, met: met(at_us) }
+    }
+
+    #[rstest]
+    #[case::as_it_is(met(9), true)]
+    #[case::a_time_before_all(met(-1), false)]
+    #[case::no_place(Met { x: f64::NAN, ..met(9) }, false)]
+    fn where_a_line_can_be_met(#[case] met: Met, #[case] sound: bool) {
+        let ends = [Point { x: 0.5, y: 0.0 }, Point { x: 0.5, y: 1.0 }];
+        let mut line = LineCounter::new(Line::new("door", ends[0], ends[1]));
+        let state = LineState::Through { direction: IN, met };
+        line.entries.push(Entry { track: 1, state, counted_us: None });
+        assert_eq!(line.is_sound(&(0..100)), sound);
     }
 
     /// One row for each transition: state, passage, within the margin → state, counted times.

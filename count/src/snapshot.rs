@@ -241,6 +241,23 @@ mod tests {
         })
     }
 
+    #[test]
+    fn nobody_waits_with_more_sightings_than_he_was_seen() {
+        let key = CameraKey { tenant: "t".to_owned(), camera: "c".to_owned() };
+        let settings = TrackerSettings::default();
+        let mut counter = CameraCounter::new(&CameraConfig::new(key, "c"), settings);
+        for set in pictures(0, 5, true) {
+            counter.update(&set, &mut Vec::new());
+        }
+        let is_read = |counter: &CameraCounter| {
+            CameraCounter::restore(SNAPSHOT_FORMAT, &counter.snapshot(), settings).is_ok()
+        };
+        assert!(is_read(&counter));
+        let track = &mut counter.tracker.tracks[0];
+        (track.frames, track.score_sum) = (2, 1.8);
+        assert!(!is_read(&counter));
+    }
+
     /// A garbled number of people in a zone must not outlive the bytes: whoever leaves would make it
     /// negative.
     #[test]

@@ -190,6 +190,7 @@ impl ZoneCounter {
                 ZoneState::Leaving { entered_us, since_us } => (entered_us, since_us),
             };
             [from_us, until_us, entry.seen_us].iter().all(|at_us| times.contains(at_us))
+                && (0.0..=1.0).contains(&entry.score)
         };
         let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
         let written = self.written_us.is_none_or(|at_us| (-1 << 60..1 << 60).contains(&at_us));
@@ -368,6 +369,18 @@ mod tests {
         #[case] change: Option<ZoneChange>,
     ) {
         assert_eq!(state.next(is_inside, 8, at_us, SECOND), (next, change));
+    }
+
+    #[rstest]
+    #[case::as_it_is(9, 0.9, true)]
+    #[case::a_time_before_all(-1, 0.9, false)]
+    #[case::more_than_sure(9, 16.132, false)]
+    #[case::less_than_unsure(9, -0.1, false)]
+    fn who_can_be_in_a_zone(#[case] seen_us: i64, #[case] score: f32, #[case] sound: bool) {
+        let corners = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)].map(|(x, y)| Point { x, y });
+        let mut zone = ZoneCounter::new(Zone::new("room", corners.to_vec()));
+        zone.entries.push(Entry { track: 1, state: Inside { entered_us: 5 }, seen_us, score });
+        assert_eq!(zone.is_sound(&(0..100)), sound);
     }
 
     #[rstest]

@@ -218,6 +218,7 @@ impl Track {
         self.started_us >= 0
             && self.seen_us >= self.started_us
             && (1..1 << 30).contains(&self.frames)
+            && self.smoother.waiting().count() <= self.frames as usize
             && (0.0..=self.frames as f32).contains(&self.score_sum)
             && self.motion.is_sound()
             && sizes.iter().all(|size| (-20.0..20.0).contains(size))
