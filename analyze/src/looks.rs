@@ -2,8 +2,7 @@
 
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
-use headcount_detect::{self as detect, MotionGate};
-use headcount_ingest::Picture;
+use headcount_ingest::{MotionGate, Picture};
 
 /// Which pictures are looked at. What is passed over is as if it had not been taken; the tracker works in time, not in
 /// pictures.
@@ -61,13 +60,9 @@ impl Chooser {
         position_us.saturating_add(interval_us - interval_us / 10) > self.free_until_us
     }
 
-    /// Whether a picture that is due shows too little motion for a look. What cannot be judged is looked at; then
-    /// the detector says what is wrong with it.
+    /// Whether a picture that is due shows too little motion for a look.
     pub fn is_still(&mut self, picture: &Picture) -> bool {
-        let Some(gate) = &mut self.gate else { return false };
-        let bgr = detect::Picture::from_mat(&picture.bgr);
-        let judged = bgr.map(|bgr| gate.needs_look(&bgr, picture.position_us));
-        matches!(judged, Ok(Ok(false)))
+        self.gate.as_mut().is_some_and(|gate| !gate.keeps(&picture.bgr, picture.position_us))
     }
 
     /// Notes that the picture at `position_us` is looked at. Waits until it is known when the next one is due; an

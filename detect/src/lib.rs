@@ -5,7 +5,6 @@
 //! * [`Manifest`] says what a network expects and gives; it is a file beside the model, not code.
 //! * Around a network: [`letterbox`] (geometry), [`prepare`] (pixels in), [`decode`] and [`nms`]
 //!   (boxes out). [`graph`] leaves out of a network what nobody asks for.
-//! * [`MotionGate`] says which pictures need no look.
 //! * [`DetectorPool`] shares detectors between cameras; [`resolve()`] chooses the model; [`store`] keeps
 //!   models on disk.
 
@@ -20,7 +19,6 @@ pub mod letterbox;
 pub mod manifest;
 pub mod metrics;
 pub mod model;
-pub mod motion;
 pub mod nms;
 pub mod onnx;
 pub mod picture;
@@ -35,7 +33,6 @@ pub use detector::{DetectError, Detector, DetectorSettings, Timings};
 pub use hog::HogDetector;
 pub use manifest::Manifest;
 pub use model::{Model, ModelError};
-pub use motion::MotionGate;
 pub use onnx::OnnxDetector;
 pub use picture::{Picture, PictureError};
 pub use pool::{DetectionsOfPicture, DetectorPool, PictureInput, PoolSettings};

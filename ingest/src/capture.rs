@@ -63,7 +63,8 @@ pub(crate) fn open(
 
 fn open_reader(camera: &CameraConfig, settings: &OpenSettings) -> Result<Reader, SourceError> {
     let source = source::open_with(&camera.source, settings)?;
-    Ok(Reader::new(source, camera.source.max_fps))
+    let reader = Reader::new(source, camera.source.max_fps);
+    Ok(reader.with_min_motion(camera.source.min_motion_percent))
 }
 
 fn place(

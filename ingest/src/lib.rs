@@ -4,8 +4,8 @@
 //!
 //! * [`source`] opens whatever a camera's `source.url` names and reads pictures with their
 //!   positions in time.
-//! * [`reader`] leaves out pictures beyond `max_fps`, numbers the rest and finds the place to go on
-//!   at after a restart; [`resume`] decides what that place is.
+//! * [`reader`] leaves out pictures beyond `max_fps` and, by [`motion`], those in which nothing moves, numbers the
+//!   rest and finds the place to go on at after a restart; [`resume`] decides what that place is.
 //! * [`scale`] and [`encode`] turn a picture into the one JPEG that everything behind works on.
 //! * [`pacing`] holds back files that play in real time and measures rates; [`drop_queue`] is the
 //!   bounded queue between the thread that captures and the task that sends.
@@ -21,6 +21,7 @@ pub mod encode;
 pub mod health;
 mod last_frame;
 pub mod metrics;
+pub mod motion;
 pub mod pacing;
 pub mod picture;
 pub mod quiet;
@@ -31,6 +32,7 @@ pub mod source;
 pub mod stage;
 mod stream;
 
+pub use motion::MotionGate;
 pub use picture::Picture;
 pub use source::{Source, SourceError, open};
 

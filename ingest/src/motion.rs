@@ -1,30 +1,29 @@
-//! Which pictures need no look: those in which nothing has moved far since the last one that was looked at.
+//! Which pictures can be left out: those in which nothing has moved far since the last one that was kept.
 //!
-//! Pictures become small grey ones. Cells that differ from the last picture that was looked at are
+//! Pictures become small grey ones. Cells that differ from the last picture that was kept are
 //! marked; what moves by *d* cells leaves marks about *d* cells thick at its edges (Lipton, Fujiyoshi, Patil: Moving
 //! target classification and tracking from real-time video, WACV 1998, for the differences), so the
-//! largest square of marks says how far something has moved. With a low threshold pictures are passed over while
-//! nothing moves; with a higher one every n-th is looked at, and n follows from the speed.
+//! largest square of marks says how far something has moved. With a low threshold pictures are left out while
+//! nothing moves; with a higher one every n-th is kept, and n follows from the speed.
 //!
 //! Pure: the answer depends on the pictures and their times alone.
 
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Size};
 use opencv::imgproc::{COLOR_BGR2GRAY, INTER_AREA, cvt_color_def, resize};
 
-use crate::picture::Picture;
-
 /// Cells along the longer side.
 const CELLS: u32 = 160;
 /// Grey levels by which a cell must differ: above the noise of cameras and codecs, averaged over a cell.
 const DIFFERENCE: u8 = 12;
-/// Pictures are looked at this often whatever moves, in microseconds: people who stand still stay known.
+/// Pictures are kept this often whatever moves, in microseconds: people who stand still stay known, and time that
+/// was watched is never taken for an outage.
 const LONGEST_PAUSE_US: i64 = 500_000;
 
-/// Remembers the last picture that was looked at. One for each stream.
+/// Remembers the last picture that was kept. One for each stream.
 pub struct MotionGate {
     /// Cells that must have been crossed.
     least_cells: u16,
-    looked_at: Option<(Cells, i64)>,
+    kept: Option<(Cells, i64)>,
     /// One row of the largest squares that end in a cell.
     squares: Vec<u16>,
     small: Mat,
@@ -44,17 +43,18 @@ impl MotionGate {
         let cells = (least_percent / 100.0 * f64::from(CELLS)).round();
         Self {
             least_cells: cells.clamp(1.0, f64::from(CELLS)) as u16,
-            looked_at: None,
+            kept: None,
             squares: Vec::new(),
             small: Mat::default(),
             grey: Mat::default(),
         }
     }
 
-    /// Whether the next picture of the stream, taken at `at_us`, needs a look.
-    pub fn needs_look(&mut self, picture: &Picture<'_>, at_us: i64) -> opencv::Result<bool> {
-        let cells = self.cells(picture)?;
-        let needed = match &self.looked_at {
+    /// Whether to keep the next picture of the stream, taken at `at_us` microseconds. One that cannot be judged is
+    /// kept.
+    pub fn keeps(&mut self, bgr: &Mat, at_us: i64) -> bool {
+        let Ok(cells) = self.cells(bgr) else { return true };
+        let needed = match &self.kept {
             Some((last, last_us)) => {
                 // Also a clock that goes back starts anew.
                 !(0..LONGEST_PAUSE_US).contains(&(at_us - last_us))
@@ -65,18 +65,18 @@ impl MotionGate {
             None => true,
         };
         if needed {
-            self.looked_at = Some((cells, at_us));
+            self.kept = Some((cells, at_us));
         }
-        Ok(needed)
+        needed
     }
 
-    fn cells(&mut self, picture: &Picture<'_>) -> opencv::Result<Cells> {
-        let longest = f64::from(picture.width().max(picture.height()));
+    fn cells(&mut self, bgr: &Mat) -> opencv::Result<Cells> {
+        let longest = f64::from(bgr.cols().max(bgr.rows()).max(1));
         let scale = (f64::from(CELLS) / longest).min(1.0);
-        let side = |px: u32| ((f64::from(px) * scale).round() as i32).max(1);
-        let size = Size::new(side(picture.width()), side(picture.height()));
+        let side = |px: i32| ((f64::from(px) * scale).round() as i32).max(1);
+        let size = Size::new(side(bgr.cols()), side(bgr.rows()));
         let (small, grey) = (&mut self.small, &mut self.grey);
-        picture.with_mat(|bgr| resize(bgr, small, size, 0.0, 0.0, INTER_AREA))?;
+        resize(bgr, small, size, 0.0, 0.0, INTER_AREA)?;
         cvt_color_def(small, grey, COLOR_BGR2GRAY)?;
         Ok(Cells { columns: grey.cols() as usize, levels: grey.data_bytes()?.to_vec() })
     }
@@ -106,6 +106,7 @@ fn largest_change(before: &Cells, now: &Cells, squares: &mut Vec<u16>) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use opencv::core::Vec3b;
     use proptest::prelude::*;
 
     use super::*;
@@ -124,41 +125,46 @@ mod tests {
         (0..640 * 360).flat_map(pixel).collect()
     }
 
-    fn looks(gate: &mut MotionGate, bytes: &[u8], at_ms: i64) -> bool {
-        let picture = Picture::new(640, 360, 3 * 640, bytes).expect("a picture");
-        gate.needs_look(&picture, at_ms * 1000).expect("answered")
+    fn keeps(gate: &mut MotionGate, bytes: &[u8], at_ms: i64) -> bool {
+        gate.keeps(&picture(640, bytes), at_ms * 1000)
+    }
+
+    fn picture(width: usize, bytes: &[u8]) -> Mat {
+        let pixels = bytes.as_chunks().0.iter().map(|bgr| Vec3b::from(*bgr)).collect::<Vec<_>>();
+        let rows: Vec<&[Vec3b]> = pixels.chunks(width).collect();
+        Mat::from_slice_2d(&rows).expect("a picture")
     }
 
     #[test]
-    fn only_what_has_moved_far_enough_is_looked_at() {
+    fn only_what_has_moved_far_enough_is_kept() {
         // 2 cells of 4 pixels.
         let mut gate = MotionGate::new(1.25);
-        assert!(looks(&mut gate, &scene(100, 100, 40, 120), 0), "the first");
-        assert!(!looks(&mut gate, &scene(100, 100, 40, 120), 40), "nothing moved");
-        assert!(!looks(&mut gate, &scene(104, 100, 40, 120), 80), "one cell");
-        assert!(looks(&mut gate, &scene(108, 100, 40, 120), 120), "two cells");
-        assert!(!looks(&mut gate, &scene(104, 100, 40, 120), 160), "one back");
-        assert!(looks(&mut gate, &scene(108, 108, 40, 120), 200), "two down");
+        assert!(keeps(&mut gate, &scene(100, 100, 40, 120), 0), "the first");
+        assert!(!keeps(&mut gate, &scene(100, 100, 40, 120), 40), "nothing moved");
+        assert!(!keeps(&mut gate, &scene(104, 100, 40, 120), 80), "one cell");
+        assert!(keeps(&mut gate, &scene(108, 100, 40, 120), 120), "two cells");
+        assert!(!keeps(&mut gate, &scene(104, 100, 40, 120), 160), "one back");
+        assert!(keeps(&mut gate, &scene(108, 108, 40, 120), 200), "two down");
     }
 
     #[test]
-    fn somebody_who_comes_in_is_looked_at_and_so_is_an_empty_place_now_and_then() {
+    fn somebody_who_comes_in_is_kept_and_so_is_an_empty_place_now_and_then() {
         let mut gate = MotionGate::new(2.5);
         let empty = scene(0, 0, 0, 0);
-        let looked: Vec<i64> =
-            (0..20).map(|n| n * 100).filter(|at_ms| looks(&mut gate, &empty, *at_ms)).collect();
-        assert_eq!(looked, [0, 500, 1000, 1500]);
-        assert!(looks(&mut gate, &scene(0, 100, 20, 60), 2_000 - 50));
+        let kept: Vec<i64> =
+            (0..20).map(|n| n * 100).filter(|at_ms| keeps(&mut gate, &empty, *at_ms)).collect();
+        assert_eq!(kept, [0, 500, 1000, 1500]);
+        assert!(keeps(&mut gate, &scene(0, 100, 20, 60), 2_000 - 50));
     }
 
     #[test]
-    fn another_size_and_a_clock_that_goes_back_are_looked_at() {
+    fn another_size_and_a_clock_that_goes_back_are_kept() {
         let mut gate = MotionGate::new(2.5);
         let empty = scene(0, 0, 0, 0);
-        assert!(looks(&mut gate, &empty, 1000));
-        assert!(looks(&mut gate, &empty, 900));
-        let turned = Picture::new(360, 640, 3 * 360, &empty).expect("a picture");
-        assert!(gate.needs_look(&turned, 910_000).expect("answered"));
+        assert!(keeps(&mut gate, &empty, 1000));
+        assert!(keeps(&mut gate, &empty, 900));
+        assert!(gate.keeps(&picture(360, &empty), 910_000), "another size");
+        assert!(gate.keeps(&Mat::default(), 920_000), "nothing to judge");
     }
 
     proptest! {

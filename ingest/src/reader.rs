@@ -1,5 +1,6 @@
 //! The pictures of a source that are kept, numbered from 0 without gaps.
 
+use crate::motion::MotionGate;
 use crate::pacing::RateLimit;
 use crate::picture::Picture;
 use crate::source::{Advance, End, Position, Source, SourceError, SourceInfo};
@@ -41,21 +42,31 @@ pub enum Skipped {
     End(End),
 }
 
-/// Reads a source, leaving out pictures beyond `max_fps`.
+/// Reads a source, leaving out pictures beyond `max_fps` and, if that is asked for, those in which little moves.
 ///
-/// Which pictures are kept, and so their numbers, depends only on the source's positions: reading
+/// Which pictures are kept, and so their numbers, depends only on the source's positions and pictures: reading
 /// again gives the same. For live sources the number counts what was captured; the number
 /// on the bus is given later, as the queue may drop.
 pub struct Reader {
     source: Box<dyn Source>,
     limit: RateLimit,
+    gate: Option<MotionGate>,
+    /// What the gate has looked at.
+    picture: Option<Picture>,
     next_sequence: i64,
 }
 
 impl Reader {
     /// Reads `source` from where it stands, which must be its beginning for the numbers to hold.
     pub fn new(source: Box<dyn Source>, max_fps: Option<f64>) -> Self {
-        Self { source, limit: RateLimit::new(max_fps), next_sequence: 0 }
+        let limit = RateLimit::new(max_fps);
+        Self { source, limit, gate: None, picture: None, next_sequence: 0 }
+    }
+
+    /// Leaves out pictures in which nothing has moved by so many percent of the longer side since the last one that
+    /// was kept; none leaves out none. Then every picture is decoded.
+    pub fn with_min_motion(self, percent: Option<f64>) -> Self {
+        Self { gate: percent.map(MotionGate::new), ..self }
     }
 
     /// What is known about the source.
@@ -86,7 +97,7 @@ impl Reader {
 
     /// The picture that the last step led to. To be asked for at most once.
     pub fn picture(&mut self) -> Result<Picture, SourceError> {
-        self.source.retrieve()
+        self.picture.take().map_or_else(|| self.source.retrieve(), Ok)
     }
 
     /// Passes over the pictures up to and including number `sequence`, without decoding
@@ -111,8 +122,18 @@ impl Reader {
         loop {
             match self.source.advance()? {
                 Advance::At(position) if !self.limit.keep(position.position_us) => {}
+                Advance::At(_) if self.is_still()? => {}
                 found => return Ok(found),
             }
         }
+    }
+
+    /// Whether too little moves in the picture that the source stands on for it to be kept.
+    fn is_still(&mut self) -> Result<bool, SourceError> {
+        let Some(gate) = &mut self.gate else { return Ok(false) };
+        let picture = self.source.retrieve()?;
+        let keeps = gate.keeps(&picture.bgr, picture.position_us);
+        self.picture = keeps.then_some(picture);
+        Ok(!keeps)
     }
 }

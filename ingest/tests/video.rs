@@ -103,9 +103,16 @@ fn real_clips_are_read_whole_with_exact_times(
 #[test]
 fn passing_over_pictures_lands_on_exactly_the_same_ones() {
     let Some(path) = clip("plaza_walking_1280x720_25fps.mp4") else { return };
-    for max_fps in [None, Some(10.0)] {
+    let choices = [
+        (None, None, 341),
+        (Some(10.0), None, 137),
+        (None, Some(2.5), 115),
+        (Some(10.0), Some(2.5), 75),
+    ];
+    for (max_fps, min_motion_percent, kept) in choices {
         let numbered = |skip: Option<i64>| {
-            let mut reader = Reader::new(opened(&path).expect("opened"), max_fps);
+            let reader = Reader::new(opened(&path).expect("opened"), max_fps);
+            let mut reader = reader.with_min_motion(min_motion_percent);
             if let Some(sequence) = skip {
                 assert!(matches!(reader.skip_past(sequence), Ok(Skipped::Past(_))));
             }
@@ -116,8 +123,9 @@ fn passing_over_pictures_lands_on_exactly_the_same_ones() {
             seen
         };
         let all = numbered(None);
-        assert_eq!(all.len(), if max_fps.is_some() { 137 } else { 341 });
-        assert_eq!(numbered(Some(99)), all[100..]);
+        assert_eq!(all.len(), kept, "{max_fps:?}, {min_motion_percent:?}");
+        assert!(all.iter().map(|(sequence, ..)| *sequence).eq(0..kept as i64), "without gaps");
+        assert_eq!(numbered(Some(59)), all[60..]);
     }
 }
 

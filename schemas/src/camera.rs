@@ -154,6 +154,10 @@ pub struct Source {
     pub longest_side_px: i32,
     /// 1 to 100.
     pub jpeg_quality: i32,
+    /// Skip pictures in which nothing has moved by this share of the longer side, in percent, since the last one that
+    /// was kept, but for two a second; none skips none.
+    #[serde(default)]
+    pub min_motion_percent: Option<f64>,
 }
 
 /// Default of [`Source::longest_side_px`]: half as much again as the 416 pixels that the usual networks look
@@ -174,6 +178,7 @@ impl Source {
             max_fps: None,
             longest_side_px: DEFAULT_LONGEST_SIDE_PX,
             jpeg_quality: DEFAULT_JPEG_QUALITY,
+            min_motion_percent: None,
         }
     }
 }

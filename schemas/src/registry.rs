@@ -28,7 +28,7 @@ const TEXTS: [(Topic, &[&str]); 11] = [
     (Topic::Tracks, &[text!("tracks", "v1")]),
     (Topic::Coverage, &[text!("coverage", "v1")]),
     (Topic::CameraHealth, &[text!("camera-health", "v1")]),
-    (Topic::Cameras, &[text!("cameras", "v1"), text!("cameras", "v2")]),
+    (Topic::Cameras, &[text!("cameras", "v1"), text!("cameras", "v2"), text!("cameras", "v3")]),
     (Topic::CountState, &[text!("count-state", "v1")]),
     (Topic::DeadLetters, &[text!("dead-letters", "v1")]),
 ];

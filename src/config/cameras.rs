@@ -38,6 +38,7 @@ struct SourceEntry {
     max_fps: Option<f64>,
     longest_side_px: Option<i32>,
     jpeg_quality: Option<i32>,
+    min_motion_percent: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,6 +138,7 @@ fn to_camera(entry: CameraEntry, folder: Option<&Path>) -> CameraConfig {
     source.max_fps = given.max_fps;
     source.longest_side_px = given.longest_side_px.unwrap_or(source.longest_side_px);
     source.jpeg_quality = given.jpeg_quality.unwrap_or(source.jpeg_quality);
+    source.min_motion_percent = given.min_motion_percent;
     camera.lines = lines.into_iter().map(to_line).collect();
     camera.zones = zones.into_iter().map(to_zone).collect();
     camera.sites = sites.into_iter().map(to_site).collect();
@@ -199,6 +201,7 @@ fn example() -> CameraEntry {
             max_fps: None,
             longest_side_px: None,
             jpeg_quality: None,
+            min_motion_percent: None,
         },
         min_score: None,
         lines: vec![LineEntry {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headcount_chaos::walkers::epoch_ms;
 use headcount_schemas::Topic;
 use headcount_schemas::events::{
-    CameraHealth, CameraStatus, Crossing, DeadLetter, Frame, FrameKind, Track,
+    CameraHealth, CameraStatus, Crossing, DeadLetter, DetectionSet, Frame, FrameKind, Track,
 };
 use serde_json::Value;
 
@@ -24,10 +24,22 @@ struct Clip {
     true_out: i64,
     /// Sum of the errors of both directions at most.
     tolerance: i64,
+    /// Pictures with less motion are left out, in percent.
+    min_motion: Option<f64>,
 }
 
 /// Lines and counts of a person watching.
-const CLIPS: [Clip; 3] = [
+const CLIPS: [Clip; 4] = [
+    Clip {
+        file: "one_by_one_768x432_10fps.mp4",
+        id: "one-when-something-moves",
+        size_px: (768.0, 432.0),
+        line_px: [580.0, 0.0, 580.0, 432.0],
+        true_in: 0,
+        true_out: 6,
+        tolerance: 0,
+        min_motion: Some(1.25),
+    },
     Clip {
         file: "one_by_one_768x432_10fps.mp4",
         id: "one",
@@ -36,6 +48,7 @@ const CLIPS: [Clip; 3] = [
         true_in: 0,
         true_out: 6,
         tolerance: 0,
+        min_motion: None,
     },
     Clip {
         file: "vtest_pets_s2l1_480x360_10fps.mp4",
@@ -45,6 +58,7 @@ const CLIPS: [Clip; 3] = [
         true_in: 6,
         true_out: 4,
         tolerance: 0,
+        min_motion: None,
     },
     Clip {
         file: "plaza_walking_1280x720_25fps.mp4",
@@ -54,6 +68,7 @@ const CLIPS: [Clip; 3] = [
         true_in: 8,
         true_out: 6,
         tolerance: 2,
+        min_motion: None,
     },
 ];
 
@@ -79,8 +94,10 @@ impl Clip {
         let [x1, y1, x2, y2] = self.line_px;
         let path = data.join("clips").join(self.file);
         let start = chrono::DateTime::from_timestamp_millis(epoch_ms()).unwrap().to_rfc3339();
+        let min_motion = self.min_motion.map(|percent| format!(", min_motion_percent = {percent}"));
+        let min_motion = min_motion.unwrap_or_default();
         format!(
-            "[[cameras]]\nid = \"{}\"\nsource = {{ url = \"{}\", start = \"{start}\" }}\n\
+            "[[cameras]]\nid = \"{}\"\nsource = {{ url = \"{}\", start = \"{start}\"{min_motion} }}\n\
              [[cameras.lines]]\nname = \"line\"\nfrom = [{:?}, {:?}]\nto = [{:?}, {:?}]\n",
             self.id,
             path.canonicalize().unwrap().display(),
@@ -92,8 +109,16 @@ impl Clip {
     }
 }
 
-/// A crossing as `analyze` tells it.
+/// A crossing as `analyze` tells it: line, direction, number of the picture, milliseconds, track.
 type Row = (String, String, i64, i64, i64);
+
+/// The rows without the pictures' numbers, if the pictures that are left out have none.
+fn numbered(mut rows: Vec<Row>, clip: &Clip) -> Vec<Row> {
+    if clip.min_motion.is_some() {
+        rows.iter_mut().for_each(|row| row.2 = 0);
+    }
+    rows
+}
 
 fn rows_of_report(report: &Value) -> Vec<Row> {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
@@ -147,7 +172,9 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
             .fetch_one(&pool)
             .await
             .unwrap();
-        stored == tracks && pipeline.is_consumed("sink", Topic::Crossings).await
+        stored == tracks
+            && pipeline.is_consumed("sink", Topic::Crossings).await
+            && pipeline.is_consumed("sink", Topic::Coverage).await
     })
     .await;
     assert_eq!(pipeline.events::<DeadLetter>().await, []);
@@ -158,17 +185,19 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
         .filter(|health| health.status == CameraStatus::Ended)
         .map(|health| health.camera)
         .collect();
-    assert_eq!(ended.len(), 3, "{ended:?}");
+    assert_eq!(ended.len(), CLIPS.len(), "{ended:?}");
 
     let written = crate::harness::by_camera(pipeline.events::<Crossing>().await);
     for clip in &CLIPS {
-        let report = clip.analyze(&data, &["--as-pipeline"]);
+        let min_motion = clip.min_motion.map(|percent| format!("--min-motion={percent}"));
+        let arguments = ["--as-pipeline"].into_iter().chain(min_motion.as_deref());
+        let report = clip.analyze(&data, &arguments.collect::<Vec<_>>());
         let line = &report["lines"][0];
         let (found_in, found_out) = (line["in"].as_i64().unwrap(), line["out"].as_i64().unwrap());
         let error = (found_in - clip.true_in).abs() + (found_out - clip.true_out).abs();
         assert!(error <= clip.tolerance, "{}: {found_in} in, {found_out} out", clip.id);
 
-        let expected = rows_of_report(&report);
+        let expected = numbered(rows_of_report(&report), clip);
         let key = format!("default/{}", clip.id);
         let mut on_topic: Vec<Row> = written[&key]
             .iter()
@@ -180,7 +209,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
             })
             .collect();
         on_topic.sort_by_key(|row| (row.3, row.4));
-        assert_eq!(on_topic, expected, "{}: topic", clip.id);
+        assert_eq!(numbered(on_topic, clip), expected, "{}: topic", clip.id);
 
         let stored: Vec<(String, String, i64, chrono::DateTime<chrono::Utc>, i64)> = sqlx::query_as(
             "SELECT line_name, direction, sequence, event_timestamp, track_id FROM counting_events \
@@ -197,7 +226,22 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
                 (line, direction, sequence, time_ms, track)
             })
             .collect();
-        assert_eq!(stored, expected, "{}: database", clip.id);
+        assert_eq!(numbered(stored, clip), expected, "{}: database", clip.id);
+
+        // Each picture that was looked at, and the end; all of the time was watched.
+        let sets = pipeline.events::<DetectionSet>().await;
+        let sets = sets.iter().filter(|set| set.camera == clip.id).count() as i64;
+        assert_eq!(sets, report["looked_at"].as_i64().unwrap() + 1, "{}", clip.id);
+        let watched_s: f64 = sqlx::query_scalar(
+            "SELECT sum(extract(epoch FROM until_timestamp - from_timestamp))::float8 FROM coverage_spans \
+             WHERE camera_id = $1",
+        )
+        .bind(clip.id)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let duration_s = report["duration_s"].as_f64().unwrap();
+        assert!((duration_s - 0.6..=duration_s).contains(&watched_s), "{}: {watched_s}", clip.id);
     }
     // What the API says of the same rows.
     let url = pipeline.api("/api/v1/cameras/vtest/counting?granularity=hour");
@@ -218,7 +262,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_ingest_and_detect_changes_no_count() {
     let Some(data) = test_data() else { return };
-    let clip = &CLIPS[2];
+    let clip = &CLIPS[3];
     let pipeline = Pipeline::shared("resume").await;
     let config = pipeline.dir.path().join("headcount.toml");
     std::fs::write(&config, clip.toml(&data)).unwrap();

@@ -69,6 +69,9 @@ impl CameraConfig {
         if !(1..=100).contains(&source.jpeg_quality) {
             found.add("source.jpeg_quality", "must be between 1 and 100");
         }
+        if source.min_motion_percent.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
+            found.add("source.min_motion_percent", "must be between 0 and 100");
+        }
         if let Some(fps) = source.max_fps
             && !(fps > 0.0 && fps <= 1000.0)
         {
@@ -272,6 +275,7 @@ mod tests {
         bad.lines.push(Line::new("door", Point { x: -0.1, y: 0.0 }, Point { x: 1.0, y: f64::NAN }));
         bad.zones[0].polygon.truncate(2);
         bad.source.jpeg_quality = 0;
+        bad.source.min_motion_percent = Some(f64::NAN);
         bad.sites.push(Site {
             name: "shop".into(),
             lines: vec!["back".into()],
@@ -283,6 +287,7 @@ mod tests {
             found,
             [
                 "source.jpeg_quality: must be between 1 and 100",
+                "source.min_motion_percent: must be between 0 and 100",
                 "lines[1].name: `door` is used twice",
                 "lines[0].to: a line needs two different ends",
                 "lines[1].from: (-0.1, 0) lies outside the frame (0 to 1)",
