@@ -1,6 +1,8 @@
 //! Plane geometry: which side of a line, where two segments meet, inside a polygon or not.
 //! Positions are in pixels of the frame, y down.
 
+use headcount_schemas::camera::Point;
+
 /// A position or a displacement, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Vec2 {
@@ -32,6 +34,11 @@ impl Vec2 {
     pub fn lerp(self, other: Self, t: f64) -> Self {
         Self::new(self.x + (other.x - self.x) * t, self.y + (other.y - self.y) * t)
     }
+}
+
+/// Whether a configured point can be one: they lie within the picture, 0 to 1. Anything far outside is garbled.
+pub(crate) fn is_sound(point: &Point) -> bool {
+    [point.x, point.y].iter().all(|v| (-1.0..=2.0).contains(v))
 }
 
 /// A directed segment.

@@ -17,7 +17,7 @@ use headcount_schemas::camera::{Anchor, Line};
 use headcount_schemas::events::Direction;
 use serde::{Deserialize, Serialize};
 
-use crate::geometry::{Segment, Vec2};
+use crate::geometry::{self, Segment, Vec2};
 use crate::smoothing::PathPoint;
 use crate::snapshot::Shift;
 
@@ -199,7 +199,8 @@ impl LineCounter {
         };
         let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
         let totals = [self.total_in, self.total_out].iter().all(|n| (0..1 << 60).contains(n));
-        ordered && totals && self.entries.iter().all(sound)
+        let drawn = [&self.line.from, &self.line.to].into_iter().all(geometry::is_sound);
+        ordered && totals && drawn && self.entries.iter().all(sound)
     }
 
     /// The segment, in pixels.
@@ -343,6 +344,8 @@ mod tests {
         let state = LineState::Through { direction: IN, met };
         line.entries.push(Entry { track: 1, state, counted_us: None });
         assert_eq!(line.is_sound(&(0..100)), sound);
+        line.line.from.y = -5.4e303;
+        assert!(!line.is_sound(&(0..100)), "far outside of every picture");
     }
 
     /// One row for each transition: state, passage, within the margin → state, counted times.

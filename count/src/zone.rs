@@ -9,7 +9,7 @@ use headcount_schemas::camera::Zone;
 use headcount_schemas::events::VisitKind;
 use serde::{Deserialize, Serialize};
 
-use crate::geometry::{Segment, Vec2, inside};
+use crate::geometry::{self, Segment, Vec2, inside};
 use crate::line::{FrameSize, Step, anchor};
 use crate::snapshot::{Shift, thousandths};
 
@@ -195,7 +195,9 @@ impl ZoneCounter {
         let ordered = self.entries.is_sorted_by(|a, b| a.track < b.track);
         let written = self.written_us.is_none_or(|at_us| (-1 << 60..1 << 60).contains(&at_us));
         let count = (0..1 << 30).contains(&self.count);
-        ordered && written && count && self.entries.iter().all(sound)
+        let corners = self.zone.polygon.iter().chain(self.zone.holes.iter().flatten());
+        let drawn = corners.into_iter().all(geometry::is_sound);
+        ordered && written && count && drawn && self.entries.iter().all(sound)
     }
 
     /// People inside now.
@@ -381,6 +383,8 @@ mod tests {
         let mut zone = ZoneCounter::new(Zone::new("room", corners.to_vec()));
         zone.entries.push(Entry { track: 1, state: Inside { entered_us: 5 }, seen_us, score });
         assert_eq!(zone.is_sound(&(0..100)), sound);
+        zone.zone.polygon[1].x = f64::NAN;
+        assert!(!zone.is_sound(&(0..100)), "no corner");
     }
 
     #[rstest]
