@@ -10,11 +10,11 @@
 use crate::counter::CameraCounter;
 use crate::tracker::track::Track;
 
-/// Longest pause, with nobody in sight or pictures that are far apart anyway.
-const LONGEST_US: i64 = 200_000;
-/// Longest pause with somebody in sight. Of cameras with pictures further apart than half of this, every second one is
-/// looked at.
-const WITH_PEOPLE_US: i64 = 100_000;
+/// Longest pause, whoever is there: somebody may come.
+const LONGEST_US: i64 = 100_000;
+/// Of pictures that are further apart than half of that every second one is looked at, if that makes no longer pause
+/// than this.
+const LONGEST_OF_SLOW_US: i64 = 200_000;
 /// Somebody who was seen within this, but not at the last look, is looked for in every picture, in seconds.
 const MISSED_LATELY_S: f32 = 0.2;
 /// How far somebody may walk unseen, in heights.
@@ -35,10 +35,7 @@ impl CameraCounter {
     pub fn pause_us(&self, interval_us: i64) -> i64 {
         let Some(now_us) = self.state.now_us else { return 0 };
         let known = || self.tracker.tracks.iter().filter(|t| t.unseen_s(now_us) <= MISSED_LATELY_S);
-        let mut longest_us = LONGEST_US;
-        if known().next().is_some() {
-            longest_us = WITH_PEOPLE_US.max(interval_us.saturating_mul(2).min(LONGEST_US));
-        }
+        let longest_us = LONGEST_US.max(interval_us.saturating_mul(2).min(LONGEST_OF_SLOW_US));
         if known().count() > MOST_PEOPLE || known().any(|track| track.seen_us < now_us) {
             return 0;
         }
@@ -49,7 +46,7 @@ impl CameraCounter {
                 others.map(|other| reach_beside(track, other)).fold(reach, f32::min) / speed(track)
             })
             .fold(longest_us as f32 / 1e6, f32::min);
-        (f64::from(pause_s) * 1e6) as i64
+        (f64::from(pause_s) * 1e6).round() as i64
     }
 }
 
