@@ -124,7 +124,7 @@ pub struct AnalyzeArgs {
 
 #[derive(Debug, Args)]
 pub struct LooksArgs {
-    /// Look at every picture. Otherwise one may be passed over while everybody is in sight with room around.
+    /// Look at every picture. Otherwise some are passed over while everybody is in sight and cannot have walked far.
     #[arg(long)]
     pub every_picture: bool,
     /// Look only at pictures in which something has moved by this share of the longer side since the last one

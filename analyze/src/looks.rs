@@ -9,7 +9,7 @@ use headcount_ingest::{MotionGate, Picture};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Looks {
     /// As often as the counter asks for ([`headcount_count::CameraCounter::pause_us`]): at every picture
-    /// unless everybody is in sight with room around.
+    /// unless everybody is in sight and cannot have walked far.
     #[default]
     WhenDue,
     /// At every picture.

@@ -112,8 +112,8 @@ impl Clip {
 /// A crossing as `analyze` tells it: line, direction, number of the picture, milliseconds, track.
 type Row = (String, String, i64, i64, i64);
 
-/// The rows without the pictures' numbers, if the pictures that are left out have none.
-fn numbered(mut rows: Vec<Row>, clip: &Clip) -> Vec<Row> {
+/// The rows without the pictures' numbers where pictures are left out: `analyze` numbers those, too, the pipeline does not.
+fn comparable(mut rows: Vec<Row>, clip: &Clip) -> Vec<Row> {
     if clip.min_motion.is_some() {
         rows.iter_mut().for_each(|row| row.2 = 0);
     }
@@ -197,7 +197,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
         let error = (found_in - clip.true_in).abs() + (found_out - clip.true_out).abs();
         assert!(error <= clip.tolerance, "{}: {found_in} in, {found_out} out", clip.id);
 
-        let expected = numbered(rows_of_report(&report), clip);
+        let expected = comparable(rows_of_report(&report), clip);
         let key = format!("default/{}", clip.id);
         let mut on_topic: Vec<Row> = written[&key]
             .iter()
@@ -209,7 +209,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
             })
             .collect();
         on_topic.sort_by_key(|row| (row.3, row.4));
-        assert_eq!(numbered(on_topic, clip), expected, "{}: topic", clip.id);
+        assert_eq!(comparable(on_topic, clip), expected, "{}: topic", clip.id);
 
         let stored: Vec<(String, String, i64, chrono::DateTime<chrono::Utc>, i64)> = sqlx::query_as(
             "SELECT line_name, direction, sequence, event_timestamp, track_id FROM counting_events \
@@ -226,7 +226,7 @@ async fn the_pipeline_counts_what_analyze_counts_and_what_a_person_sees() {
                 (line, direction, sequence, time_ms, track)
             })
             .collect();
-        assert_eq!(numbered(stored, clip), expected, "{}: database", clip.id);
+        assert_eq!(comparable(stored, clip), expected, "{}: database", clip.id);
 
         // Each picture that was looked at, and the end; all of the time was watched.
         let sets = pipeline.events::<DetectionSet>().await;

@@ -40,7 +40,7 @@ pub struct Graph {
     #[prost(bytes = "vec", optional, tag = "10")]
     doc_string: Option<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "11")]
-    input: Vec<Vec<u8>>,
+    pub input: Vec<Vec<u8>>,
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "13")]
